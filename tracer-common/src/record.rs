@@ -1,0 +1,275 @@
+//! Records: what a kernel program writes into the ring buffer.
+//!
+//! Each record begins with a [`Header`], whose `kind` says which structure it is. Records have a
+//! fixed size, except [`Exec`], which is followed by its strings.
+
+/// What happened; the value of [`Header::kind`].
+pub mod kind {
+    /// [`Fork`](super::Fork): a process begins.
+    pub const FORK: u16 = 1;
+    /// [`Exec`](super::Exec): a process becomes another program.
+    pub const EXEC: u16 = 2;
+    /// [`Exit`](super::Exit): the last thread of a process ends.
+    pub const EXIT: u16 = 3;
+    /// [`Socket`](super::Socket): an outbound connection begins; the peer is known, the local
+    /// port perhaps not yet.
+    pub const CONNECT: u16 = 4;
+    /// [`Socket`](super::Socket): a process asked for a connection, which may fail before it
+    /// begins (tracepoint mode only).
+    pub const ATTEMPT: u16 = 5;
+    /// [`Socket`](super::Socket): an attempt failed with an errno before or while it began.
+    pub const CONNECT_ERROR: u16 = 6;
+    /// [`Socket`](super::Socket): a process took a connection from a listener's queue.
+    pub const ACCEPT: u16 = 7;
+    /// [`Socket`](super::Socket): a socket begins to listen.
+    pub const LISTEN: u16 = 8;
+    /// [`Established`](super::Established): the handshake is complete.
+    pub const ESTABLISHED: u16 = 9;
+    /// [`Close`](super::Close): a TCP socket reaches the state CLOSE, from whatever state.
+    pub const CLOSE: u16 = 10;
+    /// [`Reset`](super::Reset): this host sent a reset for a socket.
+    pub const RESET_SENT: u16 = 11;
+
+    /// One more than the highest kind: the length of the table of loss counters.
+    pub const COUNT: usize = 12;
+}
+
+/// The first bytes of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Bits whose meaning depends on the kind.
+    pub flags: u16,
+    /// Always zero.
+    pub padding: u32,
+    /// `CLOCK_BOOTTIME`, in nanoseconds, when the record was made.
+    pub time_ns: u64,
+}
+
+/// [`Task::flags`]: the task is a kernel thread.
+pub const TASK_KERNEL_THREAD: u32 = 1;
+/// [`Task::flags`]: the kernel gave no access to the task; only the IDs and `comm` (of the thread)
+/// are filled in, `start_ns` is zero.
+pub const TASK_IDS_ONLY: u32 = 2;
+
+/// The task that was current, in process context, when a record was made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// Thread group: the PID that users see, in the initial PID namespace.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// `start_boottime` of the thread group's leader, in nanoseconds.
+    pub start_ns: u64,
+    /// Effective user ID, in the initial user namespace.
+    pub euid: u32,
+    /// [`TASK_KERNEL_THREAD`], [`TASK_IDS_ONLY`].
+    pub flags: u32,
+    /// `comm` of the thread group's leader, NUL-terminated.
+    pub comm: [u8; 16],
+}
+
+/// Both ends of a socket, as the socket sees them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoints {
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// 0 while unbound.
+    pub local_port: u16,
+    /// 0 without a peer.
+    pub remote_port: u16,
+    /// `sk_state` at this moment (`TCP_ESTABLISHED` is 1, `TCP_CLOSE` 7).
+    pub state: u8,
+    /// Always zero.
+    pub padding: u8,
+    /// Inode number of the network namespace; 0 if it could not be read.
+    pub netns: u32,
+    /// Always zero.
+    pub padding2: u32,
+    /// In network byte order; an IPv4 address fills the first four bytes.
+    pub local: [u8; 16],
+    /// As `local`.
+    pub remote: [u8; 16],
+}
+
+/// [`Header::flags`] of an [`kind::ACCEPT`]: seen at the exit of the system call, through the new
+/// descriptor, rather than at the kernel's own accept.
+pub const ACCEPT_BY_DESCRIPTOR: u16 = 1;
+/// [`Header::flags`] of an [`kind::ACCEPT`]: seen when the peer's address was asked for.
+pub const ACCEPT_BY_PEER_NAME: u16 = 2;
+
+/// A moment in process context at which a socket gets, or already has, an owner.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Socket {
+    /// Kind [`kind::CONNECT`], [`kind::ATTEMPT`], [`kind::CONNECT_ERROR`], [`kind::ACCEPT`] or
+    /// [`kind::LISTEN`].
+    pub header: Header,
+    /// Address of the kernel's `struct sock`; identifies the socket until it reaches CLOSE.
+    pub socket: u64,
+    /// Who did it.
+    pub task: Task,
+    /// Between which ends.
+    pub endpoints: Endpoints,
+    /// For [`kind::CONNECT_ERROR`] the positive errno, otherwise 0.
+    pub errno: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+/// [`Header::flags`] of an [`Established`]: the socket was in SYN_RECV, so the peer began.
+pub const ESTABLISHED_INBOUND: u16 = 1;
+
+/// A handshake is complete. Mostly in softirq: nothing is said about a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Established {
+    /// Kind [`kind::ESTABLISHED`].
+    pub header: Header,
+    /// As [`Socket::socket`].
+    pub socket: u64,
+    /// Now complete.
+    pub endpoints: Endpoints,
+}
+
+/// [`Close::flags`]: the peer's FIN was received (and is counted in `bytes_received`).
+pub const CLOSE_FIN_RECEIVED: u8 = 1;
+/// [`Close::flags`]: the totals could not be read and are zero.
+pub const CLOSE_NO_TOTALS: u8 = 2;
+
+/// A TCP socket reached CLOSE. Mostly in softirq: nothing is said about a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Close {
+    /// Kind [`kind::CLOSE`].
+    pub header: Header,
+    /// As [`Socket::socket`]; the address may be used again from now on.
+    pub socket: u64,
+    /// As they were; addresses that the kernel has already cleared are zero.
+    pub endpoints: Endpoints,
+    /// `tcp_sock.bytes_sent`: payload sent, retransmissions included.
+    pub bytes_sent: u64,
+    /// `tcp_sock.bytes_retrans`: payload sent again.
+    pub bytes_retransmitted: u64,
+    /// `tcp_sock.bytes_received`: payload received, plus one for a FIN.
+    pub bytes_received: u64,
+    /// `tcp_sock.srtt_us`: smoothed round-trip time in eighths of a microsecond.
+    pub srtt_eighth_us: u32,
+    /// `tcp_sock.total_retrans`: segments sent again.
+    pub retransmits: u32,
+    /// `sk_err`: the positive errno that ends the connection, or 0.
+    pub errno: u32,
+    /// The state that the socket leaves, e.g. 5 for FIN_WAIT2.
+    pub old_state: u8,
+    /// [`CLOSE_FIN_RECEIVED`], [`CLOSE_NO_TOTALS`].
+    pub flags: u8,
+    /// Always zero.
+    pub padding: u16,
+}
+
+/// This host sent a reset for a socket, which may have reached CLOSE just before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Reset {
+    /// Kind [`kind::RESET_SENT`].
+    pub header: Header,
+    /// As [`Socket::socket`].
+    pub socket: u64,
+}
+
+/// A process begins. Its image is the one of its parent until it calls exec.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Fork {
+    /// Kind [`kind::FORK`].
+    pub header: Header,
+    /// The process that called fork: the birth parent.
+    pub parent: Task,
+    /// The new process's thread group.
+    pub child_tgid: u32,
+    /// Always zero.
+    pub padding: u32,
+    /// `start_boottime` of the new process, in nanoseconds.
+    pub child_start_ns: u64,
+}
+
+/// [`Exec::flags`]: the path is cut at its beginning (the directories nearest to the root).
+pub const EXEC_PATH_TRUNCATED: u32 = 1;
+/// [`Exec::flags`]: the arguments are cut at their end.
+pub const EXEC_ARGS_TRUNCATED: u32 = 2;
+/// [`Exec::flags`]: the working directory is cut at its beginning.
+pub const EXEC_CWD_TRUNCATED: u32 = 4;
+/// [`Exec::flags`]: the file lies in a mount internal to the kernel; its name is that of a memfd.
+pub const EXEC_MEMFD: u32 = 8;
+/// [`Exec::flags`]: the file's name is gone from its directory.
+pub const EXEC_DELETED: u32 = 16;
+/// [`Exec::flags`]: the arguments could not be read.
+pub const EXEC_ARGS_UNREADABLE: u32 = 32;
+
+/// Longest path in an [`Exec`], in bytes, without its separators at either end.
+pub const EXEC_PATH_MAX: usize = 4096;
+/// Longest argument block in an [`Exec`], in bytes.
+pub const EXEC_ARGS_MAX: usize = 8192;
+
+/// A process became another program. Three strings follow, without gaps: the executed file's path
+/// (`path_len` bytes), the working directory (`cwd_len`) and the arguments (`args_len`).
+///
+/// A path is a sequence of components from the file up to the root, each ended by a NUL:
+/// `/usr/bin/curl` is `curl\0bin\0usr\0`. The arguments are as in `/proc/PID/cmdline`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Exec {
+    /// Kind [`kind::EXEC`].
+    pub header: Header,
+    /// The process, already with its new `comm` and credentials.
+    pub task: Task,
+    /// Inode number of the executed file (for a script: of its interpreter).
+    pub inode: u64,
+    /// Device of that inode as the kernel encodes it: major << 20 | minor.
+    pub device: u32,
+    /// `i_mode` of that inode.
+    pub mode: u32,
+    /// Length of the path, in bytes.
+    pub path_len: u16,
+    /// Length of the working directory, in bytes.
+    pub cwd_len: u16,
+    /// Length of the argument block, in bytes.
+    pub args_len: u16,
+    /// Always zero.
+    pub padding: u16,
+    /// The `EXEC_*` bits.
+    pub flags: u32,
+    /// Always zero.
+    pub padding2: u32,
+}
+
+/// The last thread of a process ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Exit {
+    /// Kind [`kind::EXIT`].
+    pub header: Header,
+    /// The process; `tid` is the thread that ended last.
+    pub task: Task,
+    /// As `wait` would tell: exit code << 8 | signal.
+    pub status: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 16);
+    assert!(size_of::<Task>() == 40);
+    assert!(size_of::<Endpoints>() == 48);
+    assert!(size_of::<Socket>() == 120);
+    assert!(size_of::<Established>() == 72);
+    assert!(size_of::<Close>() == 112);
+    assert!(size_of::<Reset>() == 24);
+    assert!(size_of::<Fork>() == 72);
+    assert!(size_of::<Exec>() == 88);
+    assert!(size_of::<Exit>() == 64);
+};

@@ -1,0 +1,254 @@
+//! The domain's events: what a record says, once it has been checked.
+//!
+//! In: nothing but plain values. Out: the vocabulary that decoding, the process table and the
+//! connection table share. Nothing here knows the wire or the output.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// Nanoseconds of `CLOCK_BOOTTIME`: the kernel's clock for everything that this program sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootTime(pub u64);
+
+impl BootTime {
+    /// Nanoseconds since `earlier`, or 0 if that is later.
+    pub fn since(self, earlier: BootTime) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A process, distinguished from any other that has or had its PID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessKey {
+    /// PID as the initial PID namespace has it.
+    pub tgid: u32,
+    /// Start of the process, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+}
+
+/// `comm`: at most 15 bytes, of any value but NUL.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Name(pub [u8; 16]);
+
+impl Name {
+    /// The bytes before the first NUL.
+    pub fn as_bytes(&self) -> &[u8] {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
+        &self.0[..end]
+    }
+}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_bytes().escape_ascii().to_string())
+    }
+}
+
+/// The task in whose context something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// PID of its process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Start of its process in nanoseconds of `CLOCK_BOOTTIME`, where the kernel let it be read.
+    pub start_ns: Option<u64>,
+    /// Effective user ID, where the kernel let it be read.
+    pub euid: Option<u32>,
+    /// Whether this is a kernel thread.
+    pub kernel_thread: bool,
+    /// `comm` of the process (of the thread, where `start_ns` is unknown).
+    pub name: Name,
+}
+
+/// Address of a kernel socket: identifies it between two moments, until it closes. Never printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u64);
+
+/// Both ends of a socket, as the socket sees them. IPv4-mapped addresses are IPv4 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// Inode number of the network namespace; 0 if unknown.
+    pub netns: u32,
+    /// This end; port 0 while unbound.
+    pub local: SocketAddr,
+    /// The other end; unspecified address and port 0 if there is none.
+    pub remote: SocketAddr,
+    /// Whether the socket is an `AF_INET6` one, whatever its addresses are.
+    pub ipv6_socket: bool,
+}
+
+impl Endpoints {
+    /// Whether the connection itself runs over IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.remote.ip(), IpAddr::V4(_))
+    }
+}
+
+/// `sk_state` of a TCP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of RFC 9293, as include/net/tcp_states.h numbers them")]
+#[repr(u8)]
+pub enum TcpState {
+    Established = 1,
+    SynSent,
+    SynReceived,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+    NewSynReceived,
+    BoundInactive,
+}
+
+/// A positive errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Errno(pub u32);
+
+/// How an accept was seen; how sure its owner is follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptSeen {
+    /// At the kernel's own `inet_csk_accept`.
+    AtAccept,
+    /// At the exit of the system call, through the new descriptor.
+    ByDescriptor,
+    /// When the peer's address was asked for.
+    ByPeerName,
+}
+
+/// A process deals with a socket, in process context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMoment {
+    /// Which socket.
+    pub socket: SocketId,
+    /// Who.
+    pub task: Task,
+    /// Between which ends.
+    pub endpoints: Endpoints,
+    /// State of the socket at that moment.
+    pub state: TcpState,
+}
+
+/// Why a connection ended, and what it carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Which socket.
+    pub socket: SocketId,
+    /// As they were; the kernel may have cleared them (unspecified address, port 0).
+    pub endpoints: Endpoints,
+    /// The state that the socket leaves.
+    pub old_state: TcpState,
+    /// The socket's error.
+    pub errno: Option<Errno>,
+    /// Whether the peer's FIN was received.
+    pub fin_received: bool,
+    /// What it carried, unless it could not be read.
+    pub totals: Option<Totals>,
+}
+
+/// What a TCP connection carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Payload sent, without retransmissions, in bytes.
+    pub sent: u64,
+    /// Payload received, in bytes.
+    pub received: u64,
+    /// Smoothed round-trip time in microseconds; `None` before the first measurement.
+    pub rtt_us: Option<u32>,
+    /// Segments sent again.
+    pub retransmits: u32,
+}
+
+/// A process became another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec<'a> {
+    /// Who, with its new name and user.
+    pub task: Task,
+    /// The file: components from the file up to the root, each ended by a NUL.
+    pub path: &'a [u8],
+    /// The working directory, in the same form.
+    pub cwd: &'a [u8],
+    /// As in `/proc/PID/cmdline`.
+    pub args: &'a [u8],
+    /// Inode number and device of the file.
+    pub file: FileId,
+    /// `i_mode` of the file.
+    pub mode: u32,
+    /// The path lacks the directories nearest to the root.
+    pub path_truncated: bool,
+    /// The working directory lacks the directories nearest to the root.
+    pub cwd_truncated: bool,
+    /// The arguments lack their end.
+    pub args_truncated: bool,
+    /// The arguments could not be read.
+    pub args_unreadable: bool,
+    /// The file is a memfd.
+    pub memfd: bool,
+    /// The file's name is gone.
+    pub deleted: bool,
+}
+
+/// A file by device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Device number: major << 20 | minor.
+    pub device: u32,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// Something that the kernel programs saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// When.
+    pub time: BootTime,
+    /// What.
+    pub kind: EventKind<'a>,
+}
+
+/// What the kernel programs can see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind<'a> {
+    /// A process begins, with the image of its birth parent.
+    Fork {
+        /// The process that called fork.
+        parent: Task,
+        /// The new one.
+        child: ProcessKey,
+    },
+    /// A process becomes another program.
+    Exec(Exec<'a>),
+    /// The last thread of a process ends.
+    Exit {
+        /// Which process.
+        task: Task,
+        /// As `wait` would tell: exit code << 8 | signal.
+        status: u32,
+    },
+    /// An outbound TCP connection begins. The local port may still be 0 in tracepoint mode.
+    Connect(SocketMoment),
+    /// A process asked for a connection (tracepoint mode); a `Connect` follows unless it fails first.
+    Attempt(SocketMoment),
+    /// An attempt failed in the system call. A `Connect` may have come before.
+    ConnectError(SocketMoment, Errno),
+    /// A process took a connection from a listener's queue.
+    Accept(SocketMoment, AcceptSeen),
+    /// A socket begins to listen.
+    Listen(SocketMoment),
+    /// A handshake is complete.
+    Established {
+        /// Which socket.
+        socket: SocketId,
+        /// Now complete.
+        endpoints: Endpoints,
+        /// Whether the peer began it (sent in tracepoint mode only).
+        inbound: bool,
+    },
+    /// A TCP socket reaches CLOSE: the end of a connection, of an attempt, or of a listener.
+    Close(Close),
+    /// This host sent a reset for a socket, perhaps just after its close.
+    ResetSent(SocketId),
+}

@@ -1,0 +1,204 @@
+//! What the state task tells the sinks: facts about processes and connections, already attributed.
+//!
+//! In: conclusions of the process and connection tables. Out: one value per output event, borrowed
+//! for as long as the sinks look at it. A sink that keeps something clones the `Arc`s in it.
+
+use std::sync::Arc;
+
+use crate::event::{BootTime, Endpoints, Errno, ProcessKey, SocketId, Totals};
+use crate::process::image::{Image, Provenance};
+
+/// Identifies a connection in every output: unique on this host and across boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// When the tracer first saw it, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub first_seen_ns: u64,
+    /// Distinguishes those that were first seen in the same nanosecond.
+    pub serial: u32,
+}
+
+/// Who began a connection, seen from this socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// This socket's owner connected.
+    Egress,
+    /// This socket's owner accepted, or would have.
+    Ingress,
+    /// Not known: the connection is older than the tracer.
+    Unknown,
+}
+
+/// Zeek's `conn_state`, as far as one socket can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::upper_case_acronyms, reason = "the names as Zeek writes them")]
+pub enum ConnState {
+    /// No answer, or given up.
+    S0,
+    /// Refused.
+    REJ,
+    /// Established, not ended in order.
+    S1,
+    /// Closed in order.
+    SF,
+    /// Reset by the initiator.
+    RSTO,
+    /// Reset by the acceptor.
+    RSTR,
+    /// Found open.
+    OTH,
+}
+
+/// Which hook showed the moment that gave a connection its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The hook on outbound connections.
+    Connect,
+    /// The hook on accepted connections.
+    Accept,
+    /// The exit of accept, through the descriptor (tracepoint mode).
+    AcceptExit,
+    /// The request for the peer's address (tracepoint mode).
+    PeerName,
+    /// The hook on attempts that fail before they begin.
+    ConnectError,
+    /// The request to connect (tracepoint mode).
+    Attempt,
+    /// The hook on listening sockets and state changes.
+    State,
+}
+
+/// One TCP connection from one socket's side.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Identity in the output.
+    pub id: ConnectionId,
+    /// Identity in the kernel. Never printed.
+    pub socket: SocketId,
+    /// Between which ends.
+    pub endpoints: Endpoints,
+    /// Who began it.
+    pub direction: Direction,
+    /// Who owns it: the process that connected or accepted. It never changes.
+    pub owner: Option<ProcessKey>,
+    /// Where the owner is known from.
+    pub owner_provenance: Provenance,
+    /// How the owner was seen.
+    pub opening: Opening,
+    /// The other end's connection, where that socket is on this host too.
+    pub peer: Option<ConnectionId>,
+    /// When connect or accept was called.
+    pub opened_at: Option<BootTime>,
+}
+
+/// One output event. `process` is always the image at that moment, `None` only where unknown.
+#[derive(Debug)]
+pub struct Observation<'a> {
+    /// When the kernel saw it.
+    pub time: BootTime,
+    /// What it is about.
+    pub fact: Fact<'a>,
+}
+
+/// What an output event says.
+#[derive(Debug)]
+pub enum Fact<'a> {
+    /// A process began; its image is its parent's.
+    ProcessForked(&'a Arc<Image>),
+    /// A process became another program.
+    ProcessExecuted(&'a Arc<Image>),
+    /// A process ended.
+    ProcessExited {
+        /// Its last image.
+        process: &'a Arc<Image>,
+        /// As `wait` would tell: exit code << 8 | signal.
+        status: u32,
+    },
+    /// An outbound connection is established.
+    ConnectionOpened {
+        /// Which.
+        connection: &'a Connection,
+        /// Owner, as it was when it connected.
+        process: Option<&'a Arc<Image>>,
+        /// From connect to established, in nanoseconds.
+        connect_duration_ns: Option<u64>,
+    },
+    /// An inbound connection was handed to a process.
+    ConnectionAccepted {
+        /// Which.
+        connection: &'a Connection,
+        /// Owner, as it was when it accepted.
+        process: Option<&'a Arc<Image>>,
+    },
+    /// An outbound attempt failed. Nothing follows about this connection.
+    ConnectionFailed {
+        /// Which.
+        connection: &'a Connection,
+        /// Owner, as it was when it connected.
+        process: Option<&'a Arc<Image>>,
+        /// The reason; `None` if the kernel did not let it be seen.
+        errno: Option<Errno>,
+        /// How it ended.
+        state: ConnState,
+    },
+    /// A connection ended.
+    ConnectionClosed {
+        /// Which.
+        connection: &'a Connection,
+        /// Owner, as it is at the close, or was at its exit.
+        process: Option<&'a Arc<Image>>,
+        /// What it carried, unless unreadable.
+        totals: Option<Totals>,
+        /// From connect or accept to CLOSE, in nanoseconds.
+        duration_ns: Option<u64>,
+        /// How it ended.
+        state: ConnState,
+        /// The error that ended it, if one did.
+        errno: Option<Errno>,
+    },
+    /// A socket begins to listen.
+    ListenOpened {
+        /// Which; the remote end is unspecified, the direction ingress.
+        connection: &'a Connection,
+        /// Who.
+        process: Option<&'a Arc<Image>>,
+    },
+    /// A socket ceases to listen.
+    ListenClosed {
+        /// Which.
+        connection: &'a Connection,
+        /// Who opened it, as it is now or was at its exit.
+        process: Option<&'a Arc<Image>>,
+    },
+    /// Something was lost.
+    Lost(Loss),
+}
+
+/// Something that was lost, and how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where: `ring`, `hook`, `decode`, `table`, `sink`.
+    pub stage: &'static str,
+    /// What: a record kind, a hook, a sink.
+    pub kind: &'static str,
+    /// In what `count` counts.
+    pub unit: LossUnit,
+    /// How many since the last report.
+    pub count: u64,
+}
+
+/// What is counted as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossUnit {
+    /// Records of the kernel programs; how many events they would have become is not known.
+    Record,
+    /// Output events.
+    Event,
+}
+
+/// Takes observations, in order. It must not block.
+pub trait Sink {
+    /// One observation.
+    fn observe(&mut self, observation: &Observation<'_>);
+    /// A batch is over: hand on what was collected.
+    fn flush(&mut self);
+}

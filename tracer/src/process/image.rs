@@ -1,0 +1,111 @@
+//! What a process is at one moment, immutable: who it is, what it runs, who gave birth to it.
+//!
+//! An image is shared, never changed. Fork, exec and a change of name make a new one. Its lineage
+//! is the chain of images of those who forked one another, each as it was when it forked, so an
+//! ancestor that has exited lives exactly as long as someone's lineage needs it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::{FileId, Name, ProcessKey};
+
+/// Where a fact comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Provenance {
+    /// A hook saw it.
+    Kernel,
+    /// Read from the kernel's lists or /proc, at start or afterwards.
+    Procfs,
+    /// Concluded from other facts.
+    Inferred,
+    /// Not known.
+    Unknown,
+}
+
+/// How an ancestor is related to its descendant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It forked it.
+    Birth,
+    /// It is its parent now; whether it forked it cannot be known.
+    Present,
+}
+
+/// The link to the ancestor.
+#[derive(Clone, Debug)]
+pub enum Parent {
+    /// The ancestor, as it was at the fork (or when the tracer started).
+    Known(Relation, Arc<Image>),
+    /// There is none: PID 1, PID 2 and the idle task.
+    Root,
+    /// There is one, but it is not known.
+    Unknown,
+    /// The chain was cut here to bound it.
+    Cut,
+}
+
+/// The program that a process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Path as in `/proc/PID/exe` without the mark ` (deleted)`; for a memfd `memfd:NAME`. Empty for
+    /// a kernel thread and where it is not known.
+    pub executable: Bytes,
+    /// Which file that is.
+    pub file: Option<FileId>,
+    /// The path lacks its beginning.
+    pub executable_truncated: bool,
+    /// The file is a memfd.
+    pub memfd: bool,
+    /// The file's name was gone.
+    pub deleted: bool,
+    /// Arguments as in `/proc/PID/cmdline`: each ended by a NUL. `None` if unknown.
+    pub arguments: Option<Bytes>,
+    /// The arguments lack their end.
+    pub arguments_truncated: bool,
+    /// Working directory at the exec (or at the tracer's start). Empty if unknown.
+    pub working_directory: Bytes,
+}
+
+/// A process at one moment.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Who.
+    pub key: ProcessKey,
+    /// The start time is known only in ticks (iterators were refused).
+    pub key_rounded: bool,
+    /// `comm` of the thread group's leader.
+    pub name: Name,
+    /// Effective user ID; `None` if unknown.
+    pub euid: Option<u32>,
+    /// Whether it is a kernel thread.
+    pub kernel_thread: bool,
+    /// What it runs; shared with whom it forked.
+    pub program: Arc<Program>,
+    /// Who gave birth to it.
+    pub parent: Parent,
+    /// Where the existence of the process is known from.
+    pub provenance: Provenance,
+    /// Number of ancestors in the chain.
+    pub depth: u32,
+}
+
+impl Image {
+    /// The process and its ancestors, from the process itself to the first known one.
+    pub fn lineage(&self) -> impl Iterator<Item = &Image> {
+        std::iter::successors(Some(self), |image| match &image.parent {
+            Parent::Known(_, parent) => Some(parent),
+            Parent::Root | Parent::Unknown | Parent::Cut => None,
+        })
+    }
+
+    /// Whether the chain reaches PID 1 or 2.
+    pub fn lineage_complete(&self) -> bool {
+        self.lineage().last().is_some_and(|first| matches!(first.parent, Parent::Root))
+    }
+
+    /// Whether `ancestor` is this process or one of its ancestors.
+    pub fn descends_from(&self, ancestor: ProcessKey) -> bool {
+        self.lineage().any(|image| image.key == ancestor)
+    }
+}
