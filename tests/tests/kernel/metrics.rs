@@ -1,0 +1,175 @@
+//! What Prometheus gets: counts that agree with the events, in a form that it takes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tests::http;
+use tests::lines::Lines;
+use tests::metrics::sum;
+use tests::suite::Fact;
+use tests::tracer::{Tracer, free_address};
+use tests::{environment, facts, wait, workload};
+
+use crate::common;
+
+pub(crate) fn facts() -> Vec<Fact> {
+    let mut facts = facts![metrics_count_what_the_events_tell, health_is_told];
+    if !environment::in_vm() {
+        facts.extend(facts![
+            promtool_finds_nothing_to_criticize,
+            prometheus_scrapes_the_metrics
+        ]);
+    }
+    facts
+}
+
+fn page(address: SocketAddr) -> String {
+    let response = http::get(address, "/metrics").expect("the tracer serves metrics");
+    assert_eq!(response.status, 200);
+    response.body
+}
+
+/// Both sides are read until they agree: the host does not stand still between the two.
+fn metrics_count_what_the_events_tell() {
+    common::run(|tracer| {
+        tracer.observe(|| {
+            let address = workload::run("refused", &["20", "127.0.0.1:0"]).1;
+            assert_eq!(address["errno"], libc::ECONNREFUSED);
+        });
+        let mut differences = Vec::new();
+        let agreed = wait::within(wait::DEADLINE, || {
+            let page = page(tracer.metrics());
+            differences = differ(&page, tracer);
+            differences.is_empty().then_some(())
+        });
+        assert!(
+            agreed.is_some(),
+            "metrics and events do not agree: {differences:#?}"
+        );
+    });
+}
+
+/// Each count that the metrics and the events tell differently: name, metrics, events.
+fn differ(page: &str, tracer: &mut Tracer) -> Vec<(String, Option<f64>, usize)> {
+    let events = tracer.events();
+    let mut counts = BTreeMap::new();
+    for event in events {
+        *counts.entry(event.action()).or_insert(0) += 1;
+    }
+    let by_action = counts.iter().map(|(action, count)| {
+        (
+            format!("events {action}"),
+            sum(page, "tracer_events_total", &[("action", action)]),
+            *count,
+        )
+    });
+    let by_outcome = [
+        ("connection_opened", "egress", "success"),
+        ("connection_accepted", "ingress", "success"),
+        ("connection_failed", "egress", "failure"),
+    ]
+    .map(|(action, direction, outcome)| {
+        let labels = [("direction", direction), ("outcome", outcome)];
+        (
+            format!("connections {action}"),
+            sum(page, "tracer_connections_total", &labels),
+            counts.get(action).copied().unwrap_or(0),
+        )
+    });
+    let lost = [(
+        "lost".to_owned(),
+        Some(sum(page, "tracer_events_lost_total", &[]).unwrap_or(0.0)),
+        0,
+    )];
+    let all = by_action.chain(by_outcome).chain(lost);
+    all.filter(|(_, metric, events)| {
+        metric.unwrap_or(0.0) != f64::from(u32::try_from(*events).expect("few"))
+    })
+    .collect()
+}
+
+fn health_is_told() {
+    let address = common::run(|tracer| tracer.metrics());
+    for path in ["/livez", "/readyz", "/"] {
+        let response = http::get(address, path).expect("the tracer serves health");
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+    }
+    let absent = http::get(address, "/nothing").expect("the tracer serves health");
+    assert_eq!(absent.status, 404);
+}
+
+fn promtool_finds_nothing_to_criticize() {
+    let page = page(common::run(|tracer| tracer.metrics()));
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut promtool = promtool.expect("promtool is installed: Debian's package `prometheus`");
+    promtool
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(page.as_bytes())
+        .expect("promtool reads");
+    let output = promtool
+        .wait_with_output()
+        .expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.trim().is_empty(),
+        "{}: {said}",
+        output.status
+    );
+}
+
+fn prometheus_scrapes_the_metrics() {
+    let target = common::run(|tracer| tracer.metrics());
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let configuration = directory.path().join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: tracer, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    );
+    fs::write(&configuration, text).expect("the directory is writable");
+    let address = free_address();
+    let mut prometheus = Command::new("prometheus")
+        .arg(format!("--config.file={}", configuration.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            directory.path().join("data").display()
+        ))
+        .arg(format!("--web.listen-address={address}"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("prometheus is installed: Debian's package `prometheus`");
+    let log = Lines::drain(prometheus.stderr.take().expect("a pipe"));
+    let scraped = wait::within(wait::DEADLINE, || {
+        let up = query(address, "up")? == "1";
+        let build = query(address, "tracer_build_info")? == "1";
+        (up && build).then_some(())
+    });
+    prometheus.kill().expect("an own child can be killed");
+    prometheus.wait().expect("a child can be waited for");
+    assert!(
+        scraped.is_some(),
+        "Prometheus did not scrape the tracer:\n{}",
+        log.text()
+    );
+}
+
+/// The value of the only series of a query, once there is one.
+fn query(prometheus: SocketAddr, name: &str) -> Option<String> {
+    let response = http::get(prometheus, &format!("/api/v1/query?query={name}")).ok()?;
+    let answer: Value = serde_json::from_str(&response.body).ok()?;
+    Some(
+        answer
+            .pointer("/data/result/0/value/1")?
+            .as_str()?
+            .to_owned(),
+    )
+}
