@@ -63,7 +63,11 @@ impl Tracer {
             .args(arguments);
         let mut tracer = Tracer::spawn(&mut command);
         tracer.metrics = metrics;
-        tracer.await_ready();
+        assert!(
+            tracer.becomes_ready(),
+            "the tracer did not become ready:\n{}",
+            tracer.stderr()
+        );
         tracer
     }
 
@@ -89,19 +93,20 @@ impl Tracer {
         }
     }
 
-    fn await_ready(&mut self) {
+    /// Waits until it says that it is ready; false if it ends or falls silent before.
+    pub fn becomes_ready(&mut self) -> bool {
         let mut seen = 0;
         while self.stderr.wait_past(seen, DEADLINE) {
             let lines = self.stderr.since(seen);
             seen += lines.len();
             if lines
                 .iter()
-                .any(|line| String::from_utf8_lossy(line).contains("ready"))
+                .any(|line| says_ready(&String::from_utf8_lossy(line)))
             {
-                return;
+                return true;
             }
         }
-        panic!("the tracer did not become ready:\n{}", self.stderr.text());
+        false
     }
 
     /// Its PID.
@@ -241,6 +246,13 @@ impl Drop for Tracer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether text has the word by which a tracer announces that everything is attached and works.
+/// (`already` is none.)
+pub fn says_ready(text: &str) -> bool {
+    text.split(|character: char| !character.is_alphanumeric())
+        .any(|word| word == "ready")
 }
 
 /// A loopback address whose port is free now.

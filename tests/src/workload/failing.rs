@@ -195,8 +195,8 @@ pub(super) fn reset(arguments: &[OsString]) -> Result<()> {
 }
 
 fn read_failure(mut stream: TcpStream) -> Result<Value> {
-    match stream.read(&mut [0]) {
-        Ok(_) => bail!("the other end was not reset"),
+    match stream.read_exact(&mut [0]) {
+        Ok(()) => bail!("the other end was not reset"),
         Err(error) => Ok(error.raw_os_error().into()),
     }
 }

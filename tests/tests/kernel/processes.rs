@@ -168,5 +168,6 @@ fn exit_tells_the_signal() {
         pid
     });
     let exit = only(&events, "process_exit", pid);
-    exit.expect("/process/exit_code", 128 + libc::SIGKILL);
+    exit.expect("/tracer/exit_signal", "SIGKILL");
+    exit.expect_absent("/process/exit_code");
 }
