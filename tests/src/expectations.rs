@@ -229,3 +229,93 @@ pub fn expect_totals(close: &Event, exchange: &Exchange, state: &str) {
         "no duration in {close}"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn ledger() -> Ledger<'static> {
+        let exchanges = vec![Exchange {
+            port: 40000,
+            up: 12,
+            down: 34,
+        }];
+        Ledger {
+            client: 7,
+            server: 8,
+            ip: "::1",
+            family: "ipv6",
+            port: 80,
+            exchanges,
+        }
+    }
+
+    fn event(action: &str, pid: u32, direction: &str, ids: [&str; 2]) -> Event {
+        Event(json!({
+            "event": {"action": action, "outcome": "success", "duration": 1},
+            "network": {"transport": "tcp", "type": "ipv6", "direction": direction, "community_id": "1:a"},
+            "source": {"ip": "::1", "port": 40000, "bytes": 12},
+            "destination": {"ip": "::1", "port": 80, "bytes": 34},
+            "process": {"pid": pid, "entity_id": "e"},
+            "tracer": {"connection_id": ids[0], "peer_connection_id": ids[1],
+                       "state": if action == "connection_closed" { "SF" } else { "S1" }},
+        }))
+    }
+
+    /// What a tracer should say about [`ledger`].
+    fn truth() -> Vec<Event> {
+        vec![
+            event("connection_opened", 7, "egress", ["a", "b"]),
+            event("connection_accepted", 8, "ingress", ["b", "a"]),
+            event("connection_closed", 7, "egress", ["a", "b"]),
+            event("connection_closed", 8, "ingress", ["b", "a"]),
+        ]
+    }
+
+    fn accepts(events: &[Event]) -> bool {
+        catch_unwind(|| ledger().expect(events)).is_ok()
+    }
+
+    #[test]
+    fn a_ledger_accepts_the_truth_and_does_not_mind_others() {
+        let mut events = truth();
+        events.push(event("connection_opened", 9, "egress", ["c", "d"]));
+        ledger().expect(&events);
+    }
+
+    #[test]
+    fn a_ledger_notices_each_event_that_is_missing_or_told_twice() {
+        for index in 0..4 {
+            let mut events = truth();
+            let event = events.remove(index);
+            assert!(!accepts(&events), "without {event}");
+            events.extend([event.clone(), event]);
+            assert!(!accepts(&events));
+        }
+    }
+
+    #[test]
+    fn a_ledger_notices_each_wrong_field_of_a_close() {
+        let fields = [
+            "/source/bytes",
+            "/destination/bytes",
+            "/source/port",
+            "/destination/ip",
+            "/network/direction",
+            "/process/pid",
+            "/process/entity_id",
+            "/tracer/state",
+            "/tracer/connection_id",
+            "/tracer/peer_connection_id",
+        ];
+        for field in fields {
+            let mut events = truth();
+            *events[2].0.pointer_mut(field).expect("the field is there") = "wrong".into();
+            assert!(!accepts(&events), "{field} was wrong");
+        }
+    }
+}

@@ -262,3 +262,33 @@ pub fn free_address() -> SocketAddr {
         .local_addr()
         .expect("a bound socket has an address")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Tracer {
+        Tracer::spawn(Command::new("sh").args(["-c", script]))
+    }
+
+    #[test]
+    fn already_is_not_ready() {
+        assert!(says_ready("tracer: ready in 120 ms, connect by fentry"));
+        assert!(!says_ready("127.0.0.1:10935: address already in use"));
+    }
+
+    #[test]
+    fn a_tracer_that_ends_does_not_become_ready() {
+        assert!(shell("echo starting >&2; echo ready >&2; read line").becomes_ready());
+        assert!(!shell("echo starting >&2; exit 3").becomes_ready());
+    }
+
+    #[test]
+    fn how_it_ended_is_kept() {
+        let ended = shell("echo sorry >&2; exit 3").wait(DEADLINE);
+        assert_eq!(
+            (ended.status.code(), ended.stderr.as_str()),
+            (Some(3), "sorry\n")
+        );
+    }
+}
