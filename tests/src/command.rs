@@ -1,6 +1,7 @@
 //! Programs that run to their end: a command in, its exit status and output out.
 
-use std::process::{Child, Command, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -8,6 +9,58 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::lines::Lines;
 use crate::wait;
+
+/// A child that is killed when it is dropped.
+#[derive(Debug)]
+pub struct Owned(Child);
+
+impl Owned {
+    /// Starts a command.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[track_caller]
+    pub fn spawn(command: &mut Command) -> Owned {
+        Owned(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?} does not start: {error}")),
+        )
+    }
+
+    /// Waits for its end.
+    pub fn status(&mut self) -> ExitStatus {
+        self.0.wait().expect("an own child can be waited for")
+    }
+
+    /// Kills it and waits for its end.
+    pub fn end(&mut self) {
+        self.0.kill().expect("an own child can be killed");
+        self.status();
+    }
+}
+
+impl Deref for Owned {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Owned {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// What a program left.
 #[derive(Debug)]
@@ -27,17 +80,14 @@ pub struct Finished {
 /// If it does not start, or has not ended by [`wait::DEADLINE`]; then it is killed first.
 #[track_caller]
 pub fn run(command: &mut Command) -> Finished {
-    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let child = child
-        .as_mut()
-        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let mut child = Owned::spawn(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let mut stdout = child.stdout.take().map(Lines::drain);
     let mut stderr = Lines::drain(child.stderr.take().expect("stderr is a pipe"));
-    let ended = ends_within(child, wait::DEADLINE);
+    let ended = ends_within(&child, wait::DEADLINE);
     if !ended {
-        child.kill().expect("an own child can be killed");
+        child.end();
     }
-    let status = child.wait().expect("a child can be waited for");
+    let status = child.status();
     stderr.finish();
     let stdout = stdout.as_mut().map_or_else(String::new, |lines| {
         lines.finish();

@@ -1,10 +1,12 @@
 //! As much HTTP as tests need: one request, one response.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::loopback;
 
 /// How long a peer may stay silent.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -53,10 +55,7 @@ pub struct OneAnswer {
 impl OneAnswer {
     /// Begins to listen on loopback.
     pub fn listen() -> OneAnswer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is up");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let (listener, address) = loopback::listener();
         let (answer, asked) = channel();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept()?;

@@ -13,6 +13,7 @@ pub mod expectations;
 pub mod http;
 pub mod invariants;
 pub mod lines;
+pub mod loopback;
 pub mod metrics;
 pub mod procfs;
 pub mod suite;

@@ -1,17 +1,18 @@
 //! A running tracer: arguments in, checked events out.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::command::ends_within;
+use crate::command::{Owned, ends_within};
 use crate::environment;
 use crate::event::Event;
 use crate::invariants::Checker;
 use crate::lines::Lines;
+use crate::loopback::{self, free_address};
 use crate::wait::DEADLINE;
 
 /// How long the tracer may take from SIGINT or SIGTERM to its end.
@@ -23,7 +24,7 @@ const PIPE_SIZE: usize = 1 << 20;
 /// A tracer that is ready, and everything that it has said. Dropping it kills it.
 #[derive(Debug)]
 pub struct Tracer {
-    child: Child,
+    child: Owned,
     stdout: Lines,
     stderr: Lines,
     checker: Checker,
@@ -77,9 +78,7 @@ impl Tracer {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let mut child = Owned::spawn(command);
         let stdout = child.stdout.take().expect("stdout is a pipe");
         fcntl_setpipe_size(&stdout, PIPE_SIZE).expect("a pipe can have a mebibyte");
         let stderr = child.stderr.take().expect("stderr is a pipe");
@@ -176,10 +175,7 @@ impl Tracer {
 
     #[track_caller]
     fn fence(&mut self, first: usize) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback is up");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let (listener, address) = loopback::listener();
         let client = TcpStream::connect(address).expect("it listens");
         let port = client
             .local_addr()
@@ -227,7 +223,7 @@ impl Tracer {
             "it still runs after {limit:?}; stderr:\n{}",
             self.stderr.text()
         );
-        let status = self.child.wait().expect("a child can be waited for");
+        let status = self.child.status();
         self.stdout.finish();
         self.stderr.finish();
         self.events();
@@ -240,27 +236,11 @@ impl Tracer {
     }
 }
 
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Whether text has the word by which a tracer announces that everything is attached and works.
 /// (`already` is none.)
 pub fn says_ready(text: &str) -> bool {
     text.split(|character: char| !character.is_alphanumeric())
         .any(|word| word == "ready")
-}
-
-/// A loopback address whose port is free now.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback is up");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ mod running;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::command::ends_within;
+use crate::command::{Owned, ends_within};
 use crate::lines::Lines;
 use crate::wait::DEADLINE;
 
@@ -120,7 +120,7 @@ pub fn command(name: &str, arguments: &[&str]) -> Command {
 /// A workload that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Workload {
-    child: Child,
+    child: Owned,
     stdin: Option<ChildStdin>,
     stdout: Lines,
     told: usize,
@@ -137,11 +137,7 @@ impl Workload {
 
     /// Starts a command that tells facts as a workload does.
     pub fn spawn(command: &mut Command) -> Workload {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let mut child = Owned::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         let stdin = child.stdin.take();
         let stdout = Lines::drain(child.stdout.take().expect("stdout is a pipe"));
         Workload {
@@ -181,8 +177,7 @@ impl Workload {
 
     /// Kills it and waits for its end.
     pub fn kill(mut self) {
-        self.child.kill().expect("an own child can be killed");
-        self.child.wait().expect("a child can be waited for");
+        self.child.end();
     }
 
     /// Lets it run to its end, which must be a success.
@@ -194,20 +189,12 @@ impl Workload {
             "workload {} does not end",
             self.pid()
         );
-        let status = self.child.wait().expect("a child can be waited for");
+        let status = self.child.status();
         assert!(
             status.success(),
             "workload {} ended with {status}",
             self.pid()
         );
-    }
-}
-
-impl Drop for Workload {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -15,6 +15,7 @@ mod metrics;
 mod own_traffic;
 mod ownership;
 mod processes;
+mod prometheus;
 mod resets;
 mod trace;
 

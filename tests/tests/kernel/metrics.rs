@@ -1,28 +1,23 @@
 //! What Prometheus gets: counts that agree with the events, in a form that it takes.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
 use tests::http;
-use tests::lines::Lines;
 use tests::metrics::sum;
 use tests::suite::Fact;
-use tests::tracer::{Tracer, free_address};
+use tests::tracer::Tracer;
 use tests::{environment, facts, wait, workload};
 
-use crate::common;
+use crate::{common, prometheus};
 
 pub(crate) fn facts() -> Vec<Fact> {
     let mut facts = facts![metrics_count_what_the_events_tell, health_is_told];
     if !environment::in_vm() {
-        facts.extend(facts![
-            promtool_finds_nothing_to_criticize,
-            prometheus_scrapes_the_metrics
-        ]);
+        facts.extend(facts![promtool_finds_nothing_to_criticize]);
+        facts.extend(prometheus::facts());
     }
     facts
 }
@@ -104,19 +99,16 @@ fn health_is_told() {
 
 fn promtool_finds_nothing_to_criticize() {
     let page = page(common::run(|tracer| tracer.metrics()));
-    let promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
+    let mut promtool = Command::new("promtool");
+    let promtool = promtool.args(["check", "metrics"]).stdin(Stdio::piped());
+    let promtool = promtool
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn();
     let mut promtool = promtool.expect("promtool is installed: Debian's package `prometheus`");
-    promtool
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(page.as_bytes())
-        .expect("promtool reads");
+    let mut stdin = promtool.stdin.take().expect("stdin is a pipe");
+    stdin.write_all(page.as_bytes()).expect("promtool reads");
+    drop(stdin);
     let output = promtool
         .wait_with_output()
         .expect("a child can be waited for");
@@ -126,50 +118,4 @@ fn promtool_finds_nothing_to_criticize() {
         "{}: {said}",
         output.status
     );
-}
-
-fn prometheus_scrapes_the_metrics() {
-    let target = common::run(|tracer| tracer.metrics());
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let configuration = directory.path().join("prometheus.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: tracer, static_configs: [{{targets: ['{target}']}}]}}]\n"
-    );
-    fs::write(&configuration, text).expect("the directory is writable");
-    let address = free_address();
-    let mut prometheus = Command::new("prometheus")
-        .arg(format!("--config.file={}", configuration.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            directory.path().join("data").display()
-        ))
-        .arg(format!("--web.listen-address={address}"))
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("prometheus is installed: Debian's package `prometheus`");
-    let log = Lines::drain(prometheus.stderr.take().expect("a pipe"));
-    let scraped = wait::within(wait::DEADLINE, || {
-        let up = query(address, "up")? == "1";
-        let build = query(address, "tracer_build_info")? == "1";
-        (up && build).then_some(())
-    });
-    prometheus.kill().expect("an own child can be killed");
-    prometheus.wait().expect("a child can be waited for");
-    assert!(
-        scraped.is_some(),
-        "Prometheus did not scrape the tracer:\n{}",
-        log.text()
-    );
-}
-
-/// The value of the only series of a query, once there is one.
-fn query(prometheus: SocketAddr, name: &str) -> Option<String> {
-    let response = http::get(prometheus, &format!("/api/v1/query?query={name}")).ok()?;
-    let answer: Value = serde_json::from_str(&response.body).ok()?;
-    Some(
-        answer
-            .pointer("/data/result/0/value/1")?
-            .as_str()?
-            .to_owned(),
-    )
 }

@@ -114,15 +114,15 @@ fn accept_in_a_forked_worker_belongs_to_the_worker() {
 #[track_caller]
 fn expect_acceptor(how: &str) -> (u32, Vec<Event>) {
     let ((fact, exchange), events) = common::observe(|| {
-        let server = Workload::start("accept", &[how]);
-        meet(server)
+        let mut server = Workload::start("accept", &[how]);
+        let fact = server.fact();
+        meet(server, fact)
     });
     (expect_accepted(&events, &fact, &exchange), events)
 }
 
-/// Connects to a workload that accepts once; its first fact and the exchange.
-fn meet(mut server: Workload) -> (Value, Exchange) {
-    let fact = server.fact();
+/// Connects to a workload that has told where it accepts; that fact, and the exchange.
+fn meet(mut server: Workload, fact: Value) -> (Value, Exchange) {
     workload::run("connect", &["1", &format!("127.0.0.1:{}", port(&fact))]);
     let exchange = Exchange::of_acceptor(&server.fact());
     server.finish();
@@ -156,22 +156,20 @@ fn expect_accepted(events: &[Event], fact: &Value, exchange: &Exchange) -> u32 {
 }
 
 fn accept_that_already_waits_when_tracing_begins_belongs_to_its_process() {
-    for how in ["with-address", "without-address"] {
+    let servers = ["with-address", "without-address"].map(|how| {
         let mut server = Workload::start("accept", &[how]);
         let fact = server.fact();
         wait::until("the workload to accept", || {
             procfs::waits_in_accept(server.pid()).then_some(())
         });
-        let mut tracer = Tracer::start(&[]);
-        let (exchange, events) = tracer.observe(|| {
-            workload::run("connect", &["1", &format!("127.0.0.1:{}", port(&fact))]);
-            let exchange = Exchange::of_acceptor(&server.fact());
-            server.finish();
-            exchange
-        });
+        (server, fact)
+    });
+    let mut tracer = Tracer::start(&[]);
+    let (met, events) = tracer.observe(|| servers.map(|(server, fact)| meet(server, fact)));
+    for (fact, exchange) in met {
         expect_accepted(&events, &fact, &exchange);
-        tracer.stop(Signal::TERM);
     }
+    tracer.stop(Signal::TERM);
 }
 
 fn a_connection_that_nobody_accepts_is_closed_once_under_its_listener() {

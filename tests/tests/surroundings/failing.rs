@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use tests::bpf::{Objects, wait_until_gone};
 use tests::command::{self, Finished};
 use tests::environment;
-use tests::tracer::{free_address, says_ready};
+use tests::loopback::free_address;
+use tests::tracer::says_ready;
 
 /// `tracer` with arguments.
 pub(crate) fn tracer(arguments: &[&str]) -> Command {
