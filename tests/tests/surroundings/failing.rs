@@ -8,10 +8,10 @@ use tests::environment;
 use tests::loopback::free_address;
 use tests::tracer::says_ready;
 
-/// `tracer` with arguments.
+/// `tracer` with arguments, and with what makes a careless program print a stack trace.
 pub(crate) fn tracer(arguments: &[&str]) -> Command {
     let mut command = Command::new(environment::tracer_bin());
-    command.args(arguments);
+    command.env("RUST_BACKTRACE", "1").args(arguments);
     command
 }
 
