@@ -2,5 +2,6 @@
 //! order in which data flows; ARCHITECTURE.md is the map.
 
 pub mod event;
+pub mod kernel;
 pub mod observation;
 pub mod process;

@@ -1,0 +1,8 @@
+//! The kernel programs: loading, attaching, checking that they see, and reading what they write.
+
+pub mod btf;
+pub mod cgroup;
+pub mod hooks;
+pub mod layout;
+pub mod loader;
+pub mod tracefs;
