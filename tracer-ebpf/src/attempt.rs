@@ -20,18 +20,19 @@ const ALLOW: i32 = 1;
 
 #[cgroup_sock_addr(connect4)]
 fn cgroup_connect4(ctx: SockAddrContext) -> i32 {
-    attempt(&ctx, sock::AF_INET);
+    attempt::<{ sock::AF_INET }>(&ctx);
     ALLOW
 }
 
 #[cgroup_sock_addr(connect6)]
 fn cgroup_connect6(ctx: SockAddrContext) -> i32 {
-    attempt(&ctx, sock::AF_INET6);
+    attempt::<{ sock::AF_INET6 }>(&ctx);
     ALLOW
 }
 
+/// The family is a constant, since the verifier refuses reads of the other family's address.
 #[inline(always)]
-fn attempt(ctx: &SockAddrContext, family: u16) {
+fn attempt<const FAMILY: u16>(ctx: &SockAddrContext) {
     let address: *const bpf_sock_addr = ctx.sock_addr;
     // SAFETY: the context is live; the verifier checks each access.
     unsafe {
@@ -43,7 +44,7 @@ fn attempt(ctx: &SockAddrContext, family: u16) {
             (*record).socket = socket as u64;
             task::fill_current_in_cgroup(&raw mut (*record).task)?;
             let endpoints = &raw mut (*record).endpoints;
-            (*endpoints).family = family;
+            (*endpoints).family = FAMILY;
             (*endpoints).local_port = 0;
             (*endpoints).remote_port = u16::from_be((*address).user_port as u16);
             (*endpoints).state = 7;
@@ -52,7 +53,7 @@ fn attempt(ctx: &SockAddrContext, family: u16) {
             (*endpoints).padding2 = 0;
             (*endpoints).local = [0; 16];
             let remote = (&raw mut (*endpoints).remote).cast::<u32>();
-            if family == sock::AF_INET {
+            if FAMILY == sock::AF_INET {
                 remote.write((*address).user_ip4);
                 remote.add(1).write(0);
                 remote.add(2).write(0);
