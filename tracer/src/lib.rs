@@ -6,4 +6,5 @@ pub mod event;
 pub mod host;
 pub mod identity;
 pub mod observation;
+pub mod output;
 pub mod process;
