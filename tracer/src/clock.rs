@@ -76,7 +76,7 @@ impl UtcClock {
     }
 
     /// The time as text.
-    pub fn render(&mut self, time: BootTime) -> &str {
+    pub fn render(&mut self, time: BootTime) -> &[u8; Self::LENGTH] {
         let unix = self.offset.unix_nanoseconds(time);
         let second = unix.div_euclid(NANOSECONDS);
         if second != self.second {
@@ -85,7 +85,7 @@ impl UtcClock {
             self.text[..19].copy_from_slice(&format!("{seconds:.0}").as_bytes()[..19]);
         }
         write_digits(&mut self.text[20..29], unix.rem_euclid(NANOSECONDS));
-        str::from_utf8(&self.text).unwrap_or_default()
+        &self.text
     }
 }
 
@@ -113,7 +113,7 @@ impl DayClock {
     }
 
     /// The time of day as text.
-    pub fn render(&mut self, time: BootTime) -> &str {
+    pub fn render(&mut self, time: BootTime) -> &[u8; Self::LENGTH] {
         let unix = self.offset.unix_nanoseconds(time);
         let second = unix.div_euclid(NANOSECONDS);
         if second != self.second {
@@ -129,7 +129,7 @@ impl DayClock {
             &mut self.text[9..],
             unix.rem_euclid(NANOSECONDS) / 1_000_000,
         );
-        str::from_utf8(&self.text).unwrap_or_default()
+        &self.text
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
     const BASE: i64 = 1_795_293_000 * NANOSECONDS;
 
     fn utc(clock: &mut UtcClock, nanoseconds: u64) -> String {
-        clock.render(BootTime(nanoseconds)).to_owned()
+        String::from_utf8_lossy(clock.render(BootTime(nanoseconds))).into_owned()
     }
 
     #[test]
@@ -190,16 +190,17 @@ mod tests {
         let offset = WallOffset::measure();
         let now = clock_gettime(ClockId::Boottime);
         let boot = BootTime((now.tv_sec * NANOSECONDS + now.tv_nsec) as u64);
-        let difference = i128::from(offset.unix_nanoseconds(boot)) - Timestamp::now().as_nanosecond();
+        let difference =
+            i128::from(offset.unix_nanoseconds(boot)) - Timestamp::now().as_nanosecond();
         assert!(difference.abs() < 1_000_000_000, "{difference} ns");
     }
 
     #[test]
     fn the_time_of_day_is_in_the_zone_asked_for() {
         let mut clock = DayClock::new(WallOffset::new(BASE), TimeZone::UTC);
-        assert_eq!(clock.render(BootTime(1_123_456_789)), "20:30:01.123");
+        assert_eq!(clock.render(BootTime(1_123_456_789)), b"20:30:01.123");
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let mut clock = DayClock::new(WallOffset::new(BASE), zone);
-        assert_eq!(clock.render(BootTime(1_123_456_789)), "22:30:01.123");
+        assert_eq!(clock.render(BootTime(1_123_456_789)), b"22:30:01.123");
     }
 }

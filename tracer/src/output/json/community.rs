@@ -11,7 +11,7 @@ const PLACES: usize = 1024;
 const TCP: u8 = 6;
 
 /// `1:` and the Base64 of a SHA-1.
-type Text = [u8; 30];
+pub(super) type Text = [u8; 30];
 
 #[derive(Clone, Copy)]
 struct Kept {
@@ -32,7 +32,7 @@ impl CommunityIds {
     }
 
     /// The ID of the TCP connection between two ends, in whichever order.
-    pub(super) fn of(&mut self, one: SocketAddr, other: SocketAddr) -> Option<&str> {
+    pub(super) fn of(&mut self, one: SocketAddr, other: SocketAddr) -> Option<&Text> {
         let ends = if one <= other {
             (one, other)
         } else {
@@ -42,9 +42,7 @@ impl CommunityIds {
         if place.is_none_or(|kept| kept.ends != ends) {
             *place = compute(ends).map(|text| Kept { ends, text });
         }
-        place
-            .as_ref()
-            .and_then(|kept| str::from_utf8(&kept.text).ok())
+        place.as_ref().map(|kept| &kept.text)
     }
 }
 
@@ -76,8 +74,8 @@ mod tests {
             address("66.35.250.204:80"),
         );
         let mut ids = CommunityIds::new();
-        assert_eq!(ids.of(one, other), Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
-        assert_eq!(ids.of(other, one), Some("1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
+        assert_eq!(ids.of(one, other), Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
+        assert_eq!(ids.of(other, one), Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
     }
 
     #[test]
@@ -89,11 +87,11 @@ mod tests {
             .collect();
         let first: Vec<_> = flows
             .iter()
-            .map(|&flow| ids.of(flow, server).map(str::to_owned))
+            .map(|&flow| ids.of(flow, server).copied())
             .collect();
         let again: Vec<_> = flows
             .iter()
-            .map(|&flow| ids.of(flow, server).map(str::to_owned))
+            .map(|&flow| ids.of(flow, server).copied())
             .collect();
         assert_eq!(first, again);
         let distinct: std::collections::HashSet<_> = first.into_iter().flatten().collect();

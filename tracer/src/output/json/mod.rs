@@ -9,8 +9,8 @@ mod process;
 
 use std::sync::Arc;
 
-use self::community::CommunityIds;
-use self::object::Object;
+use self::community::{CommunityIds, Text};
+use self::object::{Key, Object, key};
 use self::process::Processes;
 use super::action::Action;
 use super::names::{self, HookNames};
@@ -28,6 +28,9 @@ pub struct Json {
     clock: UtcClock,
     identities: Identities,
     hooks: HookNames,
+    /// The members of `event` that follow from the action, by [`Action`] and whether a connection
+    /// was refused.
+    classes: [[Vec<u8>; 2]; Action::ALL.len()],
     /// The member `host`, the same in every line.
     host: Vec<u8>,
     processes: Processes,
@@ -43,6 +46,7 @@ impl Json {
             processes: Processes::new(identities.clone(), clock.clone(), context.users),
             clock,
             identities,
+            classes: Action::ALL.map(|action| [false, true].map(|refused| class(action, refused))),
             hooks: context.hooks,
             host: host_member(&context.host),
             community_ids: CommunityIds::new(),
@@ -51,20 +55,29 @@ impl Json {
 
     fn write(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>) {
         let mut line = Object::begin(out);
-        line.word("@timestamp", self.clock.render(record.time));
+        line.word(key!("@timestamp"), self.clock.render(record.time));
         line.members(br#""ecs":{"version":"9.0.0"}"#);
-        line.object("event", |event| write_event(record, sequence, event));
+        line.object(key!("event"), |event| self.event(record, sequence, event));
         self.network(record, &mut line);
         if let Some(image) = record.process {
             self.process(image, record, &mut line);
         }
         line.members(&self.host);
         if let Some(errno) = record.errno {
-            line.object("error", |error| write_error(errno, error));
+            line.object(key!("error"), |error| write_error(errno, error));
         }
-        line.object("tracer", |tracer| self.tracer(record, tracer));
+        line.object(key!("tracer"), |tracer| self.tracer(record, tracer));
         line.end();
         out.push(b'\n');
+    }
+
+    fn event(&self, record: &Record<'_>, sequence: u64, event: &mut Object<'_>) {
+        let refused = record.state == Some(ConnState::REJ);
+        event.members(&self.classes[record.action as usize][usize::from(refused)]);
+        event.number(key!("sequence"), sequence);
+        if let Some(duration) = record.duration_ns {
+            event.number(key!("duration"), duration);
+        }
     }
 
     fn network(&mut self, record: &Record<'_>, line: &mut Object<'_>) {
@@ -72,28 +85,28 @@ impl Json {
             return;
         };
         let ends = record.ends();
-        line.object("network", |network| {
-            network.word("transport", "tcp");
-            network.word("type", if record.is_ipv4() { "ipv4" } else { "ipv6" });
-            network.word("direction", names::direction(connection.direction));
+        line.object(key!("network"), |network| {
+            network.word(key!("transport"), "tcp");
+            network.word(key!("type"), if record.is_ipv4() { "ipv4" } else { "ipv6" });
+            network.word(key!("direction"), names::direction(connection.direction));
             if let Some(id) = self.community_id(ends) {
-                network.word("community_id", id);
+                network.word(key!("community_id"), id);
             }
         });
-        write_end("source", ends.source, line);
-        write_end("destination", ends.destination, line);
+        write_end(key!("source"), ends.source, line);
+        write_end(key!("destination"), ends.destination, line);
     }
 
-    fn community_id(&mut self, ends: Ends) -> Option<&str> {
+    fn community_id(&mut self, ends: Ends) -> Option<&Text> {
         self.community_ids
             .of(ends.source.address()?, ends.destination.address()?)
     }
 
     fn process(&mut self, image: &Arc<Image>, record: &Record<'_>, line: &mut Object<'_>) {
-        line.object("process", |process| {
+        line.object(key!("process"), |process| {
             process.members(&self.processes.rendered(image, record.time).process);
             if let Some(code) = record.exit_code() {
-                process.number("exit_code", code);
+                process.number(key!("exit_code"), code);
             }
         });
     }
@@ -104,9 +117,9 @@ impl Json {
         }
         if let Some(totals) = record.totals {
             if let Some(rtt) = totals.rtt_us {
-                tracer.number("rtt_us", rtt);
+                tracer.number(key!("rtt_us"), rtt);
             }
-            tracer.number("retransmits", totals.retransmits);
+            tracer.number(key!("retransmits"), totals.retransmits);
         }
         if let Some(signal) = record.exit_signal() {
             write_signal(signal, tracer);
@@ -118,7 +131,7 @@ impl Json {
             }
         }
         if let Some(loss) = record.loss {
-            tracer.object("lost", |lost| write_loss(loss, lost));
+            tracer.object(key!("lost"), |lost| write_loss(loss, lost));
         }
     }
 
@@ -129,28 +142,28 @@ impl Json {
         tracer: &mut Object<'_>,
     ) {
         tracer.word(
-            "connection_id",
+            key!("connection_id"),
             self.identities.connection(connection.id).as_str(),
         );
         if let Some(peer) = connection.peer {
             tracer.word(
-                "peer_connection_id",
+                key!("peer_connection_id"),
                 self.identities.connection(peer).as_str(),
             );
         }
         if let Some(state) = state {
-            tracer.word("state", names::state(state));
+            tracer.word(key!("state"), names::state(state));
         }
         if let Some(hook) = self.hooks.of(connection.opening) {
-            tracer.word("hook", hook);
+            tracer.word(key!("hook"), hook);
         }
         tracer.word(
-            "owner_provenance",
+            key!("owner_provenance"),
             names::provenance(connection.owner_provenance),
         );
         if connection.endpoints.netns != 0 {
-            tracer.object("netns", |netns| {
-                netns.number("id", connection.endpoints.netns)
+            tracer.object(key!("netns"), |netns| {
+                netns.number(key!("id"), connection.endpoints.netns);
             });
         }
     }
@@ -162,68 +175,67 @@ impl Format for Json {
     }
 }
 
-fn write_event(record: &Record<'_>, sequence: u64, event: &mut Object<'_>) {
-    let action = record.action;
-    event.word("kind", action.kind());
+/// The members of `event` that follow from the action.
+fn class(action: Action, refused: bool) -> Vec<u8> {
+    let mut members = Vec::new();
+    let mut event = Object::members_only(&mut members);
+    event.word(key!("kind"), action.kind());
     if !action.category().is_empty() {
-        event.words("category", action.category());
-        event.words("type", action.types(record.state == Some(ConnState::REJ)));
+        event.words(key!("category"), action.category());
+        event.words(key!("type"), action.types(refused));
     }
-    event.word("action", action.name());
+    event.word(key!("action"), action.name());
     if let Some(outcome) = action.outcome() {
-        event.word("outcome", outcome);
+        event.word(key!("outcome"), outcome);
     }
-    event.number("sequence", sequence);
-    if let Some(duration) = record.duration_ns {
-        event.number("duration", duration);
-    }
+    members
 }
 
 /// An end of which nothing is known is absent.
-fn write_end(key: &str, end: End, line: &mut Object<'_>) {
+fn write_end(key: Key, end: End, line: &mut Object<'_>) {
     if end == End::default() {
         return;
     }
     line.object(key, |object| {
         if let Some(ip) = end.ip {
-            object.ip("ip", ip);
+            object.ip(key!("ip"), ip);
         }
         if let Some(port) = end.port {
-            object.number("port", port);
+            object.number(key!("port"), port);
         }
         if let Some(bytes) = end.bytes {
-            object.number("bytes", bytes);
+            object.number(key!("bytes"), bytes);
         }
     });
 }
 
 fn write_error(errno: Errno, error: &mut Object<'_>) {
     match names::errno(errno) {
-        Some(name) => error.word("code", name),
-        None => error.word("code", itoa::Buffer::new().format(errno.0)),
+        Some(name) => error.word(key!("code"), name),
+        None => error.word(key!("code"), itoa::Buffer::new().format(errno.0)),
     }
 }
 
 fn write_signal(signal: u32, tracer: &mut Object<'_>) {
     match names::signal(signal) {
-        Some(name) => tracer.word("exit_signal", name),
-        None => tracer.word("exit_signal", itoa::Buffer::new().format(signal)),
+        Some(name) => tracer.word(key!("exit_signal"), name),
+        None => tracer.word(key!("exit_signal"), itoa::Buffer::new().format(signal)),
     }
 }
 
 fn write_loss(loss: Loss, lost: &mut Object<'_>) {
-    lost.word("stage", loss.stage);
-    lost.word("kind", loss.kind);
-    lost.word("unit", names::loss_unit(loss.unit));
-    lost.number("count", loss.count);
+    lost.word(key!("stage"), loss.stage);
+    lost.word(key!("kind"), loss.kind);
+    lost.word(key!("unit"), names::loss_unit(loss.unit));
+    lost.number(key!("count"), loss.count);
 }
 
 fn host_member(host: &Host) -> Vec<u8> {
     let mut member = Vec::new();
-    Object::members_only(&mut member).object("host", |object| {
-        object.text("name", &host.name);
+    Object::members_only(&mut member).object(key!("host"), |object| {
+        object.text(key!("name"), &host.name);
         if let Some(id) = &host.machine_id {
-            object.word("id", id);
+            object.word(key!("id"), id);
         }
     });
     member

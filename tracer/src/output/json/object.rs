@@ -3,10 +3,22 @@
 //! Every member of an output record is known by name when this is compiled, so a derived serializer
 //! would escape the same keys for every event; here a member costs little more than its copy.
 
-use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use crate::output::text;
+
+/// The name of a member, with all that stands around it.
+#[derive(Clone, Copy)]
+pub(super) struct Key(pub(super) &'static [u8]);
+
+/// The [`Key`] of that name. A literal, so that a name is copied without a loop.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::output::json::object::Key(concat!(",\"", $name, "\":").as_bytes())
+    };
+}
+pub(super) use key;
 
 /// An object that is open for more members. The caller closes it.
 pub(super) struct Object<'a> {
@@ -15,6 +27,7 @@ pub(super) struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// Begins an object.
+    #[inline]
     pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out }
@@ -26,45 +39,45 @@ impl<'a> Object<'a> {
     }
 
     /// Closes the object.
+    #[inline]
     pub(super) fn end(self) {
         self.out.push(b'}');
     }
 
     /// Writes a member's name and returns where its value goes.
-    #[inline]
-    pub(super) fn key(&mut self, key: &str) -> &mut Vec<u8> {
-        self.separate();
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    #[inline(always)]
+    pub(super) fn key(&mut self, Key(name): Key) -> &mut Vec<u8> {
+        if self.is_empty() {
+            self.out.extend_from_slice(&name[1..]);
+        } else {
+            self.out.extend_from_slice(name);
+        }
         self.out
     }
 
-    /// Separates a member from the one before. No value ends in an opening brace, so one here means
-    /// that there is none before; so does an empty buffer, where members alone are rendered.
-    #[inline]
-    fn separate(&mut self) {
-        if !matches!(self.out.last(), None | Some(b'{')) {
-            self.out.push(b',');
-        }
+    /// Whether the next member is the first. No value ends in an opening brace, so that one here
+    /// tells; so does an empty buffer, where members alone are written.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        matches!(self.out.last(), None | Some(b'{'))
     }
 
     /// A member that is an object.
     #[inline]
-    pub(super) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+    pub(super) fn object(&mut self, key: Key, fill: impl FnOnce(&mut Object<'_>)) {
         let mut object = Object::begin(self.key(key));
         fill(&mut object);
         object.end();
     }
 
     /// A string that needs no escapes: our own words and identifiers.
-    #[inline]
-    pub(super) fn word(&mut self, key: &str, word: &str) {
+    #[inline(always)]
+    pub(super) fn word(&mut self, key: Key, word: impl AsRef<[u8]>) {
         write_word(word, self.key(key));
     }
 
     /// Any string.
-    pub(super) fn text(&mut self, key: &str, value: &str) {
+    pub(super) fn text(&mut self, key: Key, value: &str) {
         let out = self.key(key);
         out.push(b'"');
         text::write_json(value, out);
@@ -72,33 +85,32 @@ impl<'a> Object<'a> {
     }
 
     /// Bytes of any value; `escape` says that the field is one of those in `tracer.escaped`.
-    pub(super) fn bytes(&mut self, key: &str, bytes: &[u8], escape: bool) {
+    pub(super) fn bytes(&mut self, key: Key, bytes: &[u8], escape: bool) {
         write_bytes(bytes, escape, self.key(key));
     }
 
     /// A list of our own words.
     #[inline]
-    pub(super) fn words(&mut self, key: &str, words: &[&str]) {
-        write_list(words, self.key(key), |word, out| write_word(word, out));
+    pub(super) fn words(&mut self, key: Key, words: &[&str]) {
+        write_list(words, self.key(key), write_word);
     }
 
     /// A number.
-    #[inline]
-    pub(super) fn number(&mut self, key: &str, number: impl itoa::Integer) {
+    #[inline(always)]
+    pub(super) fn number(&mut self, key: Key, number: impl itoa::Integer) {
         let mut digits = itoa::Buffer::new();
         self.key(key)
             .extend_from_slice(digits.format(number).as_bytes());
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, key: &str, value: bool) {
+    pub(super) fn boolean(&mut self, key: Key, value: bool) {
         self.key(key)
             .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     /// An address.
-    #[inline]
-    pub(super) fn ip(&mut self, key: &str, ip: IpAddr) {
+    pub(super) fn ip(&mut self, key: Key, ip: IpAddr) {
         let out = self.key(key);
         out.push(b'"');
         write_ip(ip, out);
@@ -109,7 +121,9 @@ impl<'a> Object<'a> {
     #[inline]
     pub(super) fn members(&mut self, members: &[u8]) {
         if !members.is_empty() {
-            self.separate();
+            if !self.is_empty() {
+                self.out.push(b',');
+            }
             self.out.extend_from_slice(members);
         }
     }
@@ -133,9 +147,9 @@ pub(super) fn write_list<T>(
 
 /// Appends a string that needs no escapes.
 #[inline]
-pub(super) fn write_word(word: &str, out: &mut Vec<u8>) {
+pub(super) fn write_word(word: impl AsRef<[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
-    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(word.as_ref());
     out.push(b'"');
 }
 
@@ -149,7 +163,7 @@ pub(super) fn write_bytes(bytes: &[u8], escape: bool, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends an address, digit by digit for IPv4, which is by far the more frequent.
+/// Appends an address in the form of RFC 5952. (The standard library's takes ten times as long.)
 fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         IpAddr::V4(ip) => {
@@ -161,9 +175,63 @@ fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
                 out.extend_from_slice(digits.format(octet).as_bytes());
             }
         }
-        IpAddr::V6(ip) => {
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "{ip}");
+        IpAddr::V6(ip) => write_ipv6(ip.segments(), out),
+    }
+}
+
+/// Appends the segments, the longest run of zeros as `::`.
+fn write_ipv6(segments: [u16; 8], out: &mut Vec<u8>) {
+    let zeros = longest_zeros(&segments);
+    let mut index = 0;
+    while index < segments.len() {
+        if index == zeros.start && !zeros.is_empty() {
+            out.extend_from_slice(b"::");
+            index = zeros.end;
+            continue;
+        }
+        if index > 0 && index != zeros.end {
+            out.push(b':');
+        }
+        write_hex(segments[index], out);
+        index += 1;
+    }
+}
+
+/// The first of the longest runs of zeros, if it has two or more.
+fn longest_zeros(segments: &[u16; 8]) -> Range<usize> {
+    let mut longest = 0..0;
+    let mut start = 0;
+    for (index, &segment) in segments.iter().enumerate() {
+        if segment != 0 {
+            start = index + 1;
+        } else if index + 1 - start > longest.len() {
+            longest = start..index + 1;
+        }
+    }
+    if longest.len() > 1 { longest } else { 0..0 }
+}
+
+/// Appends a number in hexadecimal digits without leading zeros.
+fn write_hex(number: u16, out: &mut Vec<u8>) {
+    let digits = (16 - number.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[usize::from(number >> (4 * digit) & 15)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_the_standard_library_writes_them() {
+        let texts = "0.0.0.0 127.0.0.1 192.0.2.255 :: ::1 1:: 2001:db8::1 1:0:0:2::3 1:0:2:3:4:5:6:7 \
+                     1:2:3:4:5:6:7:8 0:1:: ::ffff:0:0 fe80::1234:0:abcd 1:0:0:2:0:0:3:4 0:0:1:2:3:4:5:6";
+        for text in texts.split_whitespace() {
+            let ip: IpAddr = text.parse().unwrap();
+            let mut out = Vec::new();
+            write_ip(ip, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), ip.to_string(), "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::object::{Object, write_bytes, write_list, write_word};
+use super::object::{Key, Object, key, write_bytes, write_list, write_word};
 use crate::clock::UtcClock;
 use crate::event::{BootTime, ProcessKey};
 use crate::identity::Identities;
@@ -122,38 +122,41 @@ impl Renderer {
     fn process(&mut self, image: &Image, now: BootTime, object: &mut Object<'_>) {
         let program = &image.program;
         self.identity(image, object);
-        self.text("process.name", "name", image.name.as_bytes(), object);
+        self.text("process.name", key!("name"), image.name.as_bytes(), object);
         self.text(
             "process.executable",
-            "executable",
+            key!("executable"),
             &program.executable,
             object,
         );
         self.arguments(program, object);
         self.text(
             "process.working_directory",
-            "working_directory",
+            key!("working_directory"),
             &program.working_directory,
             object,
         );
-        object.word("start", self.clock.render(BootTime(image.key.start_ns)));
+        object.word(
+            key!("start"),
+            self.clock.render(BootTime(image.key.start_ns)),
+        );
         if let Some(id) = image.euid {
             let name = self.users.name(id, now);
-            object.object("user", |user| write_user(id, name, user));
+            object.object(key!("user"), |user| write_user(id, name, user));
         }
         if let Parent::Known(_, parent) = &image.parent {
-            object.object("parent", |object| {
+            object.object(key!("parent"), |object| {
                 self.identity(parent, object);
                 self.text(
                     "process.parent.name",
-                    "name",
+                    key!("name"),
                     parent.name.as_bytes(),
                     object,
                 );
                 let executable = &parent.program.executable;
                 self.text(
                     "process.parent.executable",
-                    "executable",
+                    key!("executable"),
                     executable,
                     object,
                 );
@@ -163,16 +166,16 @@ impl Renderer {
 
     fn identity(&self, image: &Image, object: &mut Object<'_>) {
         object.word(
-            "entity_id",
+            key!("entity_id"),
             self.identities
                 .process(image.key, image.key_rounded)
                 .as_str(),
         );
-        object.number("pid", image.key.tgid);
+        object.number(key!("pid"), image.key.tgid);
     }
 
     /// A string of the outside world; an empty one is one that is not known.
-    fn text(&mut self, field: &'static str, key: &str, bytes: &[u8], object: &mut Object<'_>) {
+    fn text(&mut self, field: &'static str, key: Key, bytes: &[u8], object: &mut Object<'_>) {
         if !bytes.is_empty() {
             let escape = text::needs_escaping(bytes);
             self.escaped.extend(escape.then_some(field));
@@ -194,7 +197,7 @@ impl Renderer {
         let arguments = (!block.is_empty()).then(|| block.split(|&byte| byte == 0));
         write_list(
             arguments.into_iter().flatten(),
-            object.key("args"),
+            object.key(key!("args")),
             |argument, out| {
                 write_bytes(argument, escape, out);
             },
@@ -205,9 +208,9 @@ impl Renderer {
                 .iter()
                 .map(|&byte| if byte == 0 { b' ' } else { byte }),
         );
-        object.bytes("command_line", &self.line, escape);
+        object.bytes(key!("command_line"), &self.line, escape);
         if program.arguments_truncated {
-            object.boolean("args_truncated", true);
+            object.boolean(key!("args_truncated"), true);
         }
     }
 
@@ -222,16 +225,20 @@ impl Renderer {
             .extend(escape_names.then_some("tracer.lineage.name"));
         self.escaped
             .extend(escape_paths.then_some("tracer.lineage.executable"));
-        write_list(image.lineage(), object.key("lineage"), |ancestor, out| {
-            let mut object = Object::begin(out);
-            self.ancestor(ancestor, escape_names, escape_paths, &mut object);
-            object.end();
-        });
-        object.boolean("lineage_complete", image.lineage_complete());
+        write_list(
+            image.lineage(),
+            object.key(key!("lineage")),
+            |ancestor, out| {
+                let mut object = Object::begin(out);
+                self.ancestor(ancestor, escape_names, escape_paths, &mut object);
+                object.end();
+            },
+        );
+        object.boolean(key!("lineage_complete"), image.lineage_complete());
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         write_lineage(image, &mut line);
-        self.text("tracer.lineage_text", "lineage_text", &line, object);
+        self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
         self.line = line;
         self.marks(image, object);
     }
@@ -245,15 +252,18 @@ impl Renderer {
     ) {
         self.identity(image, object);
         if !image.name.as_bytes().is_empty() {
-            object.bytes("name", image.name.as_bytes(), escape_names);
+            object.bytes(key!("name"), image.name.as_bytes(), escape_names);
         }
         if !image.program.executable.is_empty() {
-            object.bytes("executable", &image.program.executable, escape_paths);
+            object.bytes(key!("executable"), &image.program.executable, escape_paths);
         }
-        object.word("start", self.clock.render(BootTime(image.key.start_ns)));
-        object.word("provenance", names::provenance(image.provenance));
+        object.word(
+            key!("start"),
+            self.clock.render(BootTime(image.key.start_ns)),
+        );
+        object.word(key!("provenance"), names::provenance(image.provenance));
         if let Parent::Known(relation, _) = &image.parent {
-            object.word("relation", names::relation(*relation));
+            object.word(key!("relation"), names::relation(*relation));
         }
     }
 
@@ -261,22 +271,24 @@ impl Renderer {
     fn marks(&self, image: &Image, object: &mut Object<'_>) {
         let mut flags = names::process_flags(image).peekable();
         if flags.peek().is_some() {
-            write_list(flags, object.key("flags"), write_word);
+            write_list(flags, object.key(key!("flags")), write_word);
         }
         if image.provenance != Provenance::Kernel {
             let provenance = names::provenance(image.provenance);
-            object.object("provenance", |object| object.word("process", provenance));
+            object.object(key!("provenance"), |object| {
+                object.word(key!("process"), provenance);
+            });
         }
         if !self.escaped.is_empty() {
-            object.words("escaped", &self.escaped);
+            object.words(key!("escaped"), &self.escaped);
         }
     }
 }
 
 fn write_user(id: u32, name: Option<&str>, user: &mut Object<'_>) {
     let mut digits = itoa::Buffer::new();
-    user.word("id", digits.format(id));
+    user.word(key!("id"), digits.format(id));
     if let Some(name) = name {
-        user.text("name", name);
+        user.text(key!("name"), name);
     }
 }
