@@ -147,8 +147,9 @@ fn encode(prefix: &[u8; PREFIX_LENGTH], tail: [u8; 12]) -> Id {
 fn base64_digits(bytes: &[u8], text: &mut [u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     for (group, characters) in bytes.as_chunks().0.iter().zip(text.as_chunks_mut().0) {
-        let [a, b, c] = group.map(usize::from);
-        *characters = [a >> 2, a << 4 | b >> 4, b << 2 | c >> 6, c].map(|digit| DIGITS[digit & 63]);
+        let &[a, b, c] = group;
+        let bits = u32::from_be_bytes([0, a, b, c]);
+        *characters = [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize]);
     }
 }
 

@@ -221,6 +221,11 @@ impl End {
         }
     }
 
+    /// Whether nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        self.ip.is_none() && self.port.is_none() && self.bytes.is_none()
+    }
+
     /// Address and port, where both are known.
     pub fn address(&self) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.ip?, self.port?))

@@ -84,7 +84,7 @@ impl Json {
         let Some(connection) = record.connection else {
             return;
         };
-        let ends = record.ends();
+        let ends = &record.ends();
         line.object(key!("network"), |network| {
             network.word(key!("transport"), "tcp");
             network.word(key!("type"), if record.is_ipv4() { "ipv4" } else { "ipv6" });
@@ -93,11 +93,11 @@ impl Json {
                 network.word(key!("community_id"), id);
             }
         });
-        write_end(key!("source"), ends.source, line);
-        write_end(key!("destination"), ends.destination, line);
+        write_end(key!("source"), &ends.source, line);
+        write_end(key!("destination"), &ends.destination, line);
     }
 
-    fn community_id(&mut self, ends: Ends) -> Option<&Text> {
+    fn community_id(&mut self, ends: &Ends) -> Option<&Text> {
         self.community_ids
             .of(ends.source.address()?, ends.destination.address()?)
     }
@@ -143,13 +143,10 @@ impl Json {
     ) {
         tracer.word(
             key!("connection_id"),
-            self.identities.connection(connection.id).as_str(),
+            self.identities.connection(connection.id),
         );
         if let Some(peer) = connection.peer {
-            tracer.word(
-                key!("peer_connection_id"),
-                self.identities.connection(peer).as_str(),
-            );
+            tracer.word(key!("peer_connection_id"), self.identities.connection(peer));
         }
         if let Some(state) = state {
             tracer.word(key!("state"), names::state(state));
@@ -192,8 +189,9 @@ fn class(action: Action, refused: bool) -> Vec<u8> {
 }
 
 /// An end of which nothing is known is absent.
-fn write_end(key: Key, end: End, line: &mut Object<'_>) {
-    if end == End::default() {
+#[inline]
+fn write_end(key: Key, end: &End, line: &mut Object<'_>) {
+    if end.is_unknown() {
         return;
     }
     line.object(key, |object| {

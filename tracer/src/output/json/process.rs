@@ -167,9 +167,7 @@ impl Renderer {
     fn identity(&self, image: &Image, object: &mut Object<'_>) {
         object.word(
             key!("entity_id"),
-            self.identities
-                .process(image.key, image.key_rounded)
-                .as_str(),
+            self.identities.process(image.key, image.key_rounded),
         );
         object.number(key!("pid"), image.key.tgid);
     }
