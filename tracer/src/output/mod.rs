@@ -8,6 +8,7 @@ pub mod json;
 pub mod lineage;
 pub mod names;
 pub mod record;
+pub mod schema;
 pub mod text;
 pub mod users;
 
