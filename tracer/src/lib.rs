@@ -1,11 +1,19 @@
 //! `tracer`: which process, started by whom, is behind each connection. The modules stand in the
 //! order in which data flows; ARCHITECTURE.md is the map.
 
-mod arena;
-pub mod connection;
+pub mod clock;
+pub mod host;
+pub mod identity;
+
+pub mod kernel;
+
 pub mod decode;
 pub mod event;
-pub mod kernel;
-pub mod observation;
+
+mod arena;
+pub mod connection;
 pub mod process;
 pub mod state;
+
+pub mod observation;
+pub mod output;

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use rustix::process::Signal;
+use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::expectations::expect_no_loss;
 use tests::facts;
 use tests::suite::Fact;
-use tests::tracer::Tracer;
 
 static RUN: Mutex<Option<Tracer>> = Mutex::new(None);
 

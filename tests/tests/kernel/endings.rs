@@ -2,10 +2,10 @@
 
 use rustix::process::Signal;
 use tests::bpf::{Objects, wait_until_gone};
+use tests::daemon::{Ended, Tracer};
 use tests::expectations::{expect_count, expect_no_loss, port};
 use tests::facts;
 use tests::suite::Fact;
-use tests::tracer::{Ended, Tracer};
 use tests::wait::DEADLINE;
 use tests::workload::Workload;
 

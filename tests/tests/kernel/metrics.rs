@@ -5,10 +5,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use tests::daemon::Tracer;
 use tests::http;
 use tests::metrics::sum;
 use tests::suite::Fact;
-use tests::tracer::Tracer;
 use tests::{environment, facts, wait, workload};
 
 use crate::{common, prometheus};

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
+use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::suite::Fact;
-use tests::tracer::Tracer;
 use tests::{facts, http};
 
 use crate::common;

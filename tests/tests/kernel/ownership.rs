@@ -4,10 +4,10 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::expectations::{Exchange, expect_count, expect_totals, only, port, select};
 use tests::suite::Fact;
-use tests::tracer::Tracer;
 use tests::workload::{self, Workload};
 use tests::{facts, procfs, wait};
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::expectations::{expect_count, expect_no_loss};
 use tests::suite::Fact;
-use tests::tracer::Tracer;
 use tests::wait::DEADLINE;
 use tests::workload::{FLAG, Workload, binary};
 use tests::{environment, facts};

@@ -4,9 +4,9 @@ use std::process::{Command, Stdio};
 
 use tests::bpf::{Objects, wait_until_gone};
 use tests::command::{self, Finished};
+use tests::daemon::says_ready;
 use tests::environment;
 use tests::loopback::free_address;
-use tests::tracer::says_ready;
 
 /// `tracer` with arguments, and with what makes a careless program print a stack trace.
 pub(crate) fn tracer(arguments: &[&str]) -> Command {

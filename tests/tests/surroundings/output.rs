@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 
 use tests::bpf::{Objects, wait_until_gone};
 use tests::command::{Owned, ends_within};
+use tests::daemon::says_ready;
 use tests::facts;
 use tests::lines::Lines;
 use tests::loopback::{self, Traffic};
 use tests::suite::Fact;
-use tests::tracer::says_ready;
 use tests::wait::DEADLINE;
 
 use crate::failing::{expect_end, expect_failure, run, tracer};

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tests::daemon::Tracer;
 use tests::environment::{self, HookMode};
 use tests::facts;
 use tests::suite::Fact;
-use tests::tracer::Tracer;
 use tests::workload;
 
 use crate::failing::{expect_failure, expect_words_for_users, run, run_arguments};

@@ -107,6 +107,13 @@ pub struct Choice {
     pub refusals: Vec<Refusal>,
 }
 
+impl Choice {
+    /// Whether state changes stand in for a hook of its own.
+    pub fn is_stand_in(&self) -> bool {
+        self.way.is_some_and(|way| way.mode == Some(HookMode::Tracepoint))
+    }
+}
+
 /// The programs at work.
 pub struct Attached {
     /// Holds the programs and their links.
@@ -177,12 +184,9 @@ impl Attacher<'_> {
         let mut choices = Vec::new();
         for moment in Moment::ALL {
             let choice = self.attach_moment(moment, stand_in, options)?;
-            let by_tracepoint = choice
-                .way
-                .is_some_and(|way| way.mode == Some(HookMode::Tracepoint));
             match moment {
-                Moment::Connect => stand_in.connect = by_tracepoint,
-                Moment::Accept => stand_in.accept = by_tracepoint,
+                Moment::Connect => stand_in.connect = choice.is_stand_in(),
+                Moment::Accept => stand_in.accept = choice.is_stand_in(),
                 _ => {}
             }
             choices.push(choice);
@@ -333,20 +337,15 @@ fn reason(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            if std::env::var_os("VLOG").is_some() { eprintln!("{log}"); }
             let last = log
                 .lines()
                 .rfind(|line| !line.is_empty() && !line.starts_with("processed "))
                 .unwrap_or_default();
             let separator = if last.is_empty() { "" } else { ": " };
-            format!("{}{separator}{last}", errno_text(io_error))
+            format!("{io_error}{separator}{last}")
         }
         other => chain(other),
     }
-}
-
-fn errno_text(error: &io::Error) -> String {
-    error.to_string()
 }
 
 /// An error and its causes, on one line.
