@@ -16,4 +16,6 @@ pub mod process;
 pub mod state;
 
 pub mod observation;
+pub mod pipeline;
+pub mod session;
 pub mod output;

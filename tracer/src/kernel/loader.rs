@@ -363,14 +363,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Opens the file behind an iterator's link; reading it runs the program over everything.
-pub fn open_task_iterator(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<File, ProgramError> {
-    let program: &mut aya::programs::Iter = ebpf
-        .program_mut("existing_tasks")
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()?;
-    program.load("task", btf)?;
-    let link = program.attach()?;
-    let link = program.take_link(link)?;
-    link.into_file().map_err(|error| ProgramError::IOError(io::Error::other(chain(&error))))
+/// Runs the task iterator over every process.
+pub fn open_task_iterator(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<File, String> {
+    let mut open = || -> Result<File, ProgramError> {
+        let program: &mut aya::programs::Iter =
+            ebpf.program_mut("existing_tasks").ok_or(ProgramError::NotLoaded)?.try_into()?;
+        program.load("task", btf)?;
+        let link = program.attach()?;
+        let file = program.take_link(link)?.into_file();
+        file.map_err(|error| ProgramError::IOError(io::Error::other(chain(&error))))
+    };
+    open().map_err(|error| reason(&error))
 }
