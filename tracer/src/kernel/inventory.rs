@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use tracer_common::{
     inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_SUBREAPER},
     record::{TASK_KERNEL_THREAD, Task},
@@ -29,13 +30,45 @@ const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 /// Reads what the task iterator writes: every process of every namespace, with exact start times.
 pub fn from_iterator(mut iterator: File) -> io::Result<Vec<ExistingProcess>> {
-    let mut bytes = Vec::new();
+    // Small reads make the kernel start over for each record.
+    let mut bytes = Vec::with_capacity(1 << 16);
     iterator.read_to_end(&mut bytes)?;
     let (records, rest) = bytes.as_chunks::<{ size_of::<ExistingTask>() }>();
     if !rest.is_empty() {
         return Err(io::Error::other("the task iterator's last record is cut"));
     }
-    Ok(records.iter().map(existing).collect())
+    let mut processes: Vec<_> = records.iter().map(existing).collect();
+    let unlisted = unlisted_parents(&processes);
+    processes.extend(unlisted);
+    Ok(processes)
+}
+
+/// Parents that the iterator itself does not show. Some kernels hide processes of their vendor,
+/// PID 1 among them; their children tell their keys, and /proc what they are.
+fn unlisted_parents(processes: &[ExistingProcess]) -> Vec<ExistingProcess> {
+    let listed: HashSet<ProcessKey> = processes.iter().map(|process| process.key).collect();
+    let named: HashSet<ProcessKey> = processes.iter().filter_map(|process| process.parent).collect();
+    named
+        .difference(&listed)
+        .filter_map(|&key| {
+            let stat = Stat::read(key.tgid)?;
+            (stat.start_ns == round_to_tick(key.start_ns)).then(|| ExistingProcess {
+                key,
+                key_rounded: false,
+                parent: None,
+                name: stat.name,
+                euid: effective_user(key.tgid),
+                kernel_thread: stat.kernel_thread,
+                // Not known, so that it is not taken for the birth parent.
+                reaper: true,
+                program: Arc::new(program(key, false)),
+            })
+        })
+        .collect()
+}
+
+fn round_to_tick(start_ns: u64) -> u64 {
+    start_ns / NANOSECONDS_PER_TICK * NANOSECONDS_PER_TICK
 }
 
 type Record = [u8; size_of::<ExistingTask>()];
@@ -167,8 +200,7 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     });
     program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
-    let start_ns =
-        if rounded { key.start_ns } else { key.start_ns / NANOSECONDS_PER_TICK * NANOSECONDS_PER_TICK };
+    let start_ns = if rounded { key.start_ns } else { round_to_tick(key.start_ns) };
     match Stat::read(key.tgid) {
         Some(stat) if stat.start_ns == start_ns => program,
         _ => Program::default(),
