@@ -62,7 +62,7 @@ impl Dice {
             netns: 1,
             local: end(self.local),
             remote: end(self.remote),
-            ipv6_socket: self.state % 3 == 0,
+            ipv6_socket: self.state.is_multiple_of(3),
         }
     }
 
