@@ -4,6 +4,7 @@
 //! never makes the state task wait.
 
 pub mod action;
+pub mod compact;
 pub mod json;
 pub mod lineage;
 pub mod names;
