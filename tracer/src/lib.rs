@@ -2,9 +2,18 @@
 //! order in which data flows; ARCHITECTURE.md is the map.
 
 pub mod clock;
-pub mod event;
 pub mod host;
 pub mod identity;
+
+pub mod kernel;
+
+pub mod decode;
+pub mod event;
+
+mod arena;
+pub mod connection;
+pub mod process;
+pub mod state;
+
 pub mod observation;
 pub mod output;
-pub mod process;

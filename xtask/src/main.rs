@@ -1,1 +1,52 @@
-fn main() {}
+//! `cargo xtask`: the project's own commands, one file each. In goes the command line, out comes
+//! what the command leaves, and its exit status.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod artifacts;
+mod ci;
+mod command;
+mod ebpf_toolchain;
+mod paths;
+mod run;
+mod setup;
+mod test;
+mod vm;
+
+/// Builds, runs and tests tracer.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Options {
+    #[command(subcommand)]
+    subcommand: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Find or install what a build needs, and with --tests what the tests need
+    Setup(setup::Options),
+    /// Build everything and run `tracer run` with the given arguments
+    Run(run::Options),
+    /// Run all tests: unit and replay, this machine's kernel, a matrix of kernels in VMs
+    Test(test::Options),
+    /// Boot a kernel in QEMU and run a command there
+    Vm(vm::Options),
+    /// Check format, lints, dependencies, then run all tests
+    Ci(ci::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Options::parse().subcommand {
+        Subcommands::Setup(options) => setup::main(&options),
+        Subcommands::Run(options) => run::main(&options),
+        Subcommands::Test(options) => test::main(&options),
+        Subcommands::Vm(options) => vm::main(&options),
+        Subcommands::Ci(options) => ci::main(&options),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,50 @@
+//! What this workspace builds for us: the `tracer` binary, the kernel tests, the guest's init.
+//! Cargo says where each one is.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::command;
+
+/// `tracer`, as released, with the kernel programs in it.
+pub(crate) fn tracer() -> Result<PathBuf> {
+    build(&["build", "--release", "--package", "tracer"], "tracer")
+}
+
+/// The tests that need a real kernel, as a program of their own.
+pub(crate) fn kernel_tests() -> Result<PathBuf> {
+    build(
+        &["test", "--no-run", "--package", "tests", "--test", "kernel"],
+        "kernel",
+    )
+}
+
+/// PID 1 of the guests.
+pub(crate) fn vm_init() -> Result<PathBuf> {
+    let package = ["--package", "xtask", "--features", "vm-init"];
+    build(
+        &[&["build"], &package[..], &["--bin", "vm-init"]].concat(),
+        "vm-init",
+    )
+}
+
+/// Builds, and returns the executable of the target of that name.
+fn build(arguments: &[&str], name: &str) -> Result<PathBuf> {
+    let mut cargo = command::cargo(arguments);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let output = cargo.stderr(std::process::Stdio::inherit()).output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{} failed",
+        command::display(&cargo)
+    );
+    let messages = String::from_utf8(output.stdout).context("cargo's messages")?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("{} built no executable {name}", command::display(&cargo)))
+}

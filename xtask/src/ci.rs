@@ -1,0 +1,117 @@
+//! `cargo xtask ci`: everything that a change must pass, one announced and timed step after another,
+//! then all tests. A failed step does not stop the ones behind it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::test::{self, libtest::Tally};
+use crate::{command, ebpf_toolchain, paths, setup};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Leave the VMs out
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A check, as the output names it.
+type Step = (&'static str, fn() -> Result<()>);
+
+/// The steps before the tests.
+const STEPS: [Step; 5] = [
+    ("format", format),
+    ("every source file says what it is", headers),
+    ("lints", lints),
+    ("kernel programs without a warning", kernel_programs),
+    ("dependencies' licences and sources", dependencies),
+];
+
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    setup::ensure(setup::Scope::Ci, true)?;
+    let mut tally = Tally::default();
+    for (name, work) in STEPS {
+        tally = tally
+            + match command::step(name, work) {
+                Ok(()) => Tally {
+                    passed: 1,
+                    ..Tally::default()
+                },
+                Err(error) => {
+                    eprintln!("xtask: {name}: {error:#}");
+                    Tally::FAILURE
+                }
+            };
+    }
+    tally = tally + command::step("tests", || test::run(&test::Options::for_ci(options.quick)))?;
+    println!("{}", test::closing_line(tally));
+    Ok(if tally.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn format() -> Result<()> {
+    command::run(&mut command::cargo(&["fmt", "--all", "--check"]))
+}
+
+fn lints() -> Result<()> {
+    let clippy = ["clippy", "--all-targets", "--features", "xtask/vm-init"];
+    command::run(command::cargo(&clippy).args(["--", "--deny", "warnings"]))
+}
+
+/// Clippy has no core for BPF; the compiler's own warnings are denied instead.
+fn kernel_programs() -> Result<()> {
+    let toolchain = ebpf_toolchain::find()?;
+    let target = paths::target().join("ebpf");
+    command::run(&mut toolchain.build(paths::repository(), &target, &["-Dwarnings"]))?;
+    let object = ebpf_toolchain::object(&target);
+    ensure!(object.is_file(), "{} was not built", object.display());
+    Ok(())
+}
+
+fn dependencies() -> Result<()> {
+    let deny = paths::program("cargo-deny").context("cargo-deny is missing")?;
+    let mut deny = std::process::Command::new(deny);
+    deny.current_dir(paths::repository()).args([
+        "--all-features",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
+    command::run(&mut deny)
+}
+
+/// A reader must learn from the first line what a file is for.
+fn headers() -> Result<()> {
+    let mut sources = Vec::new();
+    collect(paths::repository(), &mut sources)?;
+    for source in &sources {
+        let text = fs::read_to_string(source).with_context(|| source.display().to_string())?;
+        ensure!(
+            text.starts_with("//!") || text.starts_with("#!"),
+            "{} opens without //!",
+            source.display()
+        );
+    }
+    Ok(())
+}
+
+fn collect(directory: &Path, sources: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() {
+            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
+                collect(&path, sources)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+    Ok(())
+}

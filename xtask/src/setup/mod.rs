@@ -1,0 +1,132 @@
+//! `cargo xtask setup`: finds or installs what a build and the tests need. A table of items; each
+//! knows how to find itself, how to be installed, and what one would type instead. Whatever is
+//! installed outside the package manager appears in the cache by one rename, so that an interrupted
+//! run leaves nothing half-done.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{command, paths};
+
+mod apt;
+mod bpf_linker;
+mod cargo_deny;
+mod compiler;
+mod debian;
+pub(crate) mod kernels;
+mod programs;
+mod prometheus;
+mod tools;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Also what `cargo xtask test` needs: QEMU, kernels, Prometheus
+    #[arg(long)]
+    tests: bool,
+    /// Also what `cargo xtask ci` needs
+    #[arg(long)]
+    ci: bool,
+}
+
+/// How much is to be there. Each includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Build,
+    Tests,
+    Ci,
+}
+
+/// Something to find or install.
+struct Item {
+    name: String,
+    scope: Scope,
+    /// Where it is, or `None` if it is missing.
+    find: Box<dyn Fn() -> Option<String>>,
+    install: Box<dyn Fn() -> Result<()>>,
+    /// The commands that do it by hand.
+    by_hand: Box<dyn Fn() -> Vec<String>>,
+}
+
+/// All items, in the order in which they need each other.
+fn items() -> Vec<Item> {
+    let mut items = vec![
+        compiler::item(),
+        bpf_linker::item(),
+        programs::item(),
+        prometheus::item(),
+    ];
+    items.extend(kernels::items());
+    items.push(cargo_deny::item());
+    items
+}
+
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    let begin = Instant::now();
+    let scope = match options {
+        Options { ci: true, .. } => Scope::Ci,
+        Options { tests: true, .. } => Scope::Tests,
+        _ => Scope::Build,
+    };
+    for item in items().iter().filter(|item| item.scope <= scope) {
+        if let Some(place) = (item.find)() {
+            eprintln!("xtask: {}: already there ({place})", item.name);
+        }
+    }
+    ensure(scope, true)?;
+    eprintln!(
+        "xtask: set-up complete in {}",
+        command::seconds(begin.elapsed())
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs what is missing, or if that is not `allowed` says what to type.
+pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
+    let mut missing = items();
+    missing.retain(|item| item.scope <= scope && (item.find)().is_none());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !allowed {
+        bail!("{}", by_hand(&missing));
+    }
+    let _lock = lock()?;
+    tools::remove_partial()?;
+    for item in &missing {
+        // Another run may have installed it while this one waited.
+        if (item.find)().is_none() {
+            command::step(&format!("installing {}", item.name), &item.install)?;
+        }
+        if (item.find)().is_none() {
+            bail!("{} was installed, but is still not found", item.name);
+        }
+    }
+    Ok(())
+}
+
+fn by_hand(missing: &[Item]) -> String {
+    let mut message = "something is missing, and --no-setup forbids to install it.\n".to_owned();
+    message += "`cargo xtask setup` installs all of it; by hand:\n";
+    for item in missing {
+        message += &format!("\n  # {}\n", item.name);
+        for line in (item.by_hand)() {
+            message += &format!("  {line}\n");
+        }
+    }
+    message
+}
+
+/// One set-up at a time; the lock ends with the process, however it ends.
+fn lock() -> Result<File> {
+    let path = paths::cache()?.join("lock");
+    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    if file.try_lock().is_err() {
+        eprintln!("xtask: waiting for another set-up to finish");
+        file.lock()
+            .with_context(|| format!("locking {}", path.display()))?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,42 @@
+//! The programs of the system's packages that the tests run, here or inside a guest.
+
+use super::{Item, Scope, apt};
+use crate::paths;
+
+/// Program, and the Debian package that has it.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("bash", "bash"),
+    ("busybox", "busybox-static"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("ldd", "libc-bin"),
+    ("strip", "binutils"),
+    ("xz", "xz-utils"),
+];
+
+pub(super) fn item() -> Item {
+    Item {
+        name: "QEMU and small programs for the tests".to_owned(),
+        scope: Scope::Tests,
+        find: Box::new(|| {
+            missing()
+                .is_empty()
+                .then(|| paths::program(PROGRAMS[0].0))
+                .flatten()
+                .map(|qemu| qemu.display().to_string())
+        }),
+        install: Box::new(|| apt::install(&missing())),
+        by_hand: Box::new(|| vec![apt::by_hand(&missing())]),
+    }
+}
+
+fn missing() -> Vec<String> {
+    let missing = PROGRAMS
+        .iter()
+        .filter(|(program, _)| paths::program(program).is_none());
+    let mut packages: Vec<String> = missing.map(|(_, package)| (*package).to_owned()).collect();
+    packages.dedup();
+    packages
+}

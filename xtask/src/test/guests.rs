@@ -1,0 +1,112 @@
+//! The real-kernel tests in the VM matrix, some guests at a time.
+
+use std::fs::{self, File};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::libtest::Tally;
+use super::matrix::{self, Cell};
+use super::{Row, Verdict};
+use crate::setup::kernels::Kernel;
+use crate::{paths, vm};
+
+/// Loopback connections that a test makes in a guest.
+const CONNECTIONS: &str = "1000";
+
+/// Guests that run side by side: each has two processors, and QEMU uses one per processor.
+const AT_A_TIME: usize = 2;
+
+/// A guest that takes longer hangs.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Runs the tests in every cell of the matrix; a row for each.
+pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
+    let programs = vm::programs()?;
+    let cells = matrix::read()?;
+    println!(
+        "\nreal-kernel tests in {} guests, {AT_A_TIME} at a time",
+        cells.len()
+    );
+    let rows = Mutex::new(Vec::new());
+    let next = Mutex::new(cells.iter().enumerate());
+    let work = || -> Result<()> {
+        loop {
+            let taken = next.lock().expect("no worker panics").next();
+            let Some((index, cell)) = taken else {
+                return Ok(());
+            };
+            let row = in_cell(cell, &programs, filter)?;
+            println!("{row}");
+            rows.lock().expect("no worker panics").push((index, row));
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().expect("no worker panics"))
+    })?;
+    let mut rows = rows.into_inner().expect("no worker panics");
+    rows.sort_by_key(|(index, _)| *index);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn in_cell(cell: &Cell, programs: &[vm::Program], filter: Option<&str>) -> Result<Row> {
+    let kernel = Kernel::find(cell.label)?;
+    let verdict = match &cell.refused {
+        Some(reason) => Verdict::Refused(reason.clone()),
+        None => Verdict::timed(|| in_guest(&kernel, cell, programs, filter))?,
+    };
+    let place = format!("{} ({})", cell.label, kernel.version());
+    Ok(Row {
+        place,
+        mode: Some(cell.mode),
+        verdict,
+    })
+}
+
+fn in_guest(
+    kernel: &Kernel,
+    cell: &Cell,
+    programs: &[vm::Program],
+    filter: Option<&str>,
+) -> Result<Tally> {
+    let name = format!("{}-{}", cell.label, cell.mode);
+    let guest = vm::Guest {
+        kernel,
+        name: name.clone(),
+        programs,
+        environment: vec![
+            ("TRACER_BIN", vm::TRACER.to_owned()),
+            ("TRACER_HOOK_MODE", cell.mode.to_string()),
+            ("TRACER_CONNECTIONS", CONNECTIONS.to_owned()),
+        ],
+        command: [vm::KERNEL_TESTS, "--test-threads=1"]
+            .into_iter()
+            .chain(filter)
+            .map(Into::into)
+            .collect(),
+        deadline: DEADLINE,
+    };
+    let log = paths::target().join("vm").join(format!("{name}.log"));
+    fs::create_dir_all(log.parent().unwrap_or(&log)).context("creating the logs' directory")?;
+    let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let status = guest.run(Stdio::null(), Stdio::from(file));
+    let output = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;
+    let output = String::from_utf8_lossy(&output);
+    let success = matches!(status, Ok(0));
+    if !success {
+        println!(
+            "---- {name}: {} ----\n{output}---- end of {name} ----",
+            log.display()
+        );
+    }
+    if let Err(error) = status {
+        println!("{name}: {error:#}");
+    }
+    Ok(Tally::read(&output, success))
+}

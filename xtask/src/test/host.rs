@@ -1,0 +1,87 @@
+//! The real-kernel tests on this machine, in each mode that its kernel's configuration allows.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::libtest::Tally;
+use super::matrix::Mode;
+use super::{Row, Verdict, tee};
+use crate::{artifacts, command, paths};
+
+/// Loopback connections that a test makes here.
+const CONNECTIONS: &str = "10000";
+
+/// Runs the tests in every mode; a row for each mode.
+pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
+    let (modes, why) = modes();
+    println!("this machine, kernel {}: {why}", release());
+    let (tests, tracer) = (artifacts::kernel_tests()?, artifacts::tracer()?);
+    let mut rows = Vec::new();
+    for mode in Mode::ALL {
+        let verdict = if modes.contains(&mode) {
+            println!("\nreal-kernel tests on this machine, {mode}");
+            Verdict::timed(|| in_mode(mode, &tests, &tracer, filter))?
+        } else {
+            Verdict::Refused(why.clone())
+        };
+        rows.push(Row {
+            place: "this machine".to_owned(),
+            mode: Some(mode),
+            verdict,
+        });
+    }
+    Ok(rows)
+}
+
+fn in_mode(mode: Mode, tests: &Path, tracer: &Path, filter: Option<&str>) -> Result<Tally> {
+    let (mode, path) = (mode.to_string(), paths::search_path());
+    let environment: [(&str, &OsStr); 4] = [
+        ("TRACER_BIN", tracer.as_os_str()),
+        ("TRACER_HOOK_MODE", mode.as_ref()),
+        ("TRACER_CONNECTIONS", CONNECTIONS.as_ref()),
+        ("PATH", &path),
+    ];
+    let mut command = command::as_root(tests.as_os_str(), &environment)
+        .context("the real-kernel tests need root, and there is no sudo")?;
+    command.arg("--test-threads=1").args(filter);
+    command.current_dir(paths::repository().join("tests"));
+    tee(&mut command)
+}
+
+/// The modes that this kernel's configuration allows, and what in it decides.
+fn modes() -> (Vec<Mode>, String) {
+    const KPROBES: &str = "CONFIG_KPROBES";
+    let Some(configuration) = configuration() else {
+        return (
+            Mode::ALL.to_vec(),
+            "its configuration is not to be read: all modes".to_owned(),
+        );
+    };
+    let unset = format!("# {KPROBES} is not set");
+    if configuration.lines().any(|line| line == unset) {
+        return (
+            vec![Mode::Tracepoint],
+            format!("{KPROBES} is not set: tracepoint mode alone"),
+        );
+    }
+    (Mode::ALL.to_vec(), format!("{KPROBES} is set: all modes"))
+}
+
+/// The running kernel's configuration, as far as it is published.
+fn configuration() -> Option<String> {
+    let published = Path::new("/proc/config.gz");
+    if published.exists() {
+        return command::text(Command::new("gzip").arg("-dc").arg(published)).ok();
+    }
+    fs::read_to_string(format!("/boot/config-{}", release())).ok()
+}
+
+/// The running kernel's release.
+fn release() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim_end().to_owned()
+}

@@ -1,0 +1,178 @@
+//! `cargo xtask test`: unit and replay tests, then the real-kernel tests on this machine and in the
+//! VM matrix, one row of the summary each. Anything that failed, or skipped itself, fails all.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::{command, paths, setup};
+use libtest::Tally;
+use matrix::Mode;
+
+mod guests;
+mod host;
+pub(crate) mod libtest;
+pub(crate) mod matrix;
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Options {
+    /// Leave the VMs out
+    #[arg(long)]
+    quick: bool,
+    /// Install nothing; say what is missing and what to type
+    #[arg(long)]
+    no_setup: bool,
+    /// Run only tests whose name contains this
+    filter: Option<String>,
+}
+
+impl Options {
+    /// All tests, without the VMs if it is to be quick.
+    pub(crate) fn for_ci(quick: bool) -> Self {
+        Self {
+            quick,
+            ..Self::default()
+        }
+    }
+}
+
+/// One line of the summary.
+struct Row {
+    place: String,
+    mode: Option<Mode>,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    Ran(Tally, Duration),
+    /// The kernel does not offer this mode, for this reason.
+    Refused(String),
+}
+
+impl Verdict {
+    fn timed(run: impl FnOnce() -> Result<Tally>) -> Result<Self> {
+        let begin = Instant::now();
+        Ok(Self::Ran(run()?, begin.elapsed()))
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = self.mode.map_or_else(String::new, |mode| mode.to_string());
+        write!(f, "{:58} {mode:10}  ", self.place)?;
+        match &self.verdict {
+            Verdict::Refused(reason) => write!(f, "not offered: {reason}"),
+            Verdict::Ran(tally, time) => {
+                let word = if tally.is_good() { "ok" } else { "FAILED" };
+                let Tally {
+                    passed,
+                    failed,
+                    ignored,
+                } = tally;
+                write!(f, "{word:6}  {passed:4} passed {failed:3} failed")?;
+                if *ignored > 0 {
+                    write!(f, " {ignored:3} skipped")?;
+                }
+                write!(f, "  {:>8}", command::seconds(*time))
+            }
+        }
+    }
+}
+
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    let tally = run(options)?;
+    println!("{}", closing_line(tally));
+    Ok(if tally.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs everything and prints the summary.
+pub(crate) fn run(options: &Options) -> Result<Tally> {
+    setup::ensure(
+        if options.quick {
+            setup::Scope::Build
+        } else {
+            setup::Scope::Tests
+        },
+        !options.no_setup,
+    )?;
+    let filter = options.filter.as_deref();
+    let mut rows = vec![without_privilege(filter)?];
+    rows.extend(host::run(filter)?);
+    if !options.quick {
+        rows.extend(guests::run(filter)?);
+    }
+    println!("\nsummary:");
+    rows.iter().for_each(|row| println!("  {row}"));
+    let tally = rows.iter().map(|row| match row.verdict {
+        Verdict::Ran(tally, _) => tally,
+        Verdict::Refused(_) => Tally::default(),
+    });
+    let tally: Tally = tally.sum();
+    if tally == Tally::default() {
+        println!("nothing ran: no test's name contains the filter");
+        return Ok(Tally::FAILURE);
+    }
+    Ok(tally)
+}
+
+/// The last line of `test` and `ci`.
+pub(crate) fn closing_line(tally: Tally) -> String {
+    let Tally {
+        passed,
+        failed,
+        ignored,
+    } = tally;
+    let skipped = if ignored > 0 {
+        format!(", {ignored} skipped")
+    } else {
+        String::new()
+    };
+    format!("\n{passed} passed, {failed} failed{skipped}")
+}
+
+/// `cargo test`: unit and replay tests.
+fn without_privilege(filter: Option<&str>) -> Result<Row> {
+    println!("unit and replay tests");
+    let mut cargo = command::cargo(&["test", "--no-fail-fast"]);
+    cargo
+        .args(filter)
+        .env("PATH", paths::search_path())
+        .env_remove("TRACER_HOOK_MODE");
+    let verdict = Verdict::timed(|| tee(&mut cargo))?;
+    Ok(Row {
+        place: "unit and replay tests".to_owned(),
+        mode: None,
+        verdict,
+    })
+}
+
+/// Runs a test program, passing on what it prints.
+fn tee(command: &mut Command) -> Result<Tally> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", command::display(command)))?;
+    let mut output = String::new();
+    let mut reader = BufReader::new(child.stdout.take().context("no pipe from the tests")?);
+    let mut line = Vec::new();
+    while reader
+        .read_until(b'\n', &mut line)
+        .context("reading the tests' output")?
+        > 0
+    {
+        let text = String::from_utf8_lossy(&line);
+        print!("{text}");
+        output += &text;
+        line.clear();
+    }
+    let status = child.wait().context("waiting for the tests")?;
+    Ok(Tally::read(&output, status.success()))
+}

@@ -1,0 +1,162 @@
+//! `cargo xtask vm`: boots a kernel of the matrix in QEMU and runs one command there, as root, with
+//! `tracer` and the kernel tests in PATH. The command's output and exit status become ours.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{IsTerminal as _, stdin};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::setup::kernels::{self, Kernel};
+use crate::test::matrix::Mode;
+use crate::{artifacts, paths, setup};
+
+mod cpio;
+mod initramfs;
+mod modules;
+mod qemu;
+
+pub(crate) use initramfs::Program;
+
+/// Where the guest has what we have built.
+pub(crate) const TRACER: &str = "/usr/bin/tracer";
+pub(crate) const KERNEL_TESTS: &str = "/usr/bin/kernel-tests";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// 5.10, 6.1, 6.12, newest, or all, one after the other
+    #[arg(long, default_value = "6.12")]
+    kernel: String,
+    /// Hook mode, passed on in TRACER_HOOK_MODE
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// Seconds after which the guest is killed
+    #[arg(long, default_value = "600")]
+    deadline: u64,
+    /// Install nothing; say what is missing and what to type
+    #[arg(long)]
+    no_setup: bool,
+    /// The command and its arguments; a shell if there are none
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+/// What one guest is to do.
+pub(crate) struct Guest<'a> {
+    pub(crate) kernel: &'a Kernel,
+    /// Names the files that it leaves in the target directory.
+    pub(crate) name: String,
+    pub(crate) programs: &'a [Program],
+    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) deadline: Duration,
+}
+
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    setup::ensure(setup::Scope::Tests, !options.no_setup)?;
+    let interactive = options.command.is_empty();
+    if interactive && !stdin().is_terminal() {
+        anyhow::bail!("no command, and stdin is no terminal for a shell");
+    }
+    let labels = match options.kernel.as_str() {
+        "all" => kernels::LABELS.to_vec(),
+        label => vec![label],
+    };
+    let programs = programs()?;
+    let mut status = 0;
+    for label in labels {
+        let kernel = Kernel::find(label)?;
+        let mut environment = vec![("TRACER_BIN", TRACER.to_owned())];
+        environment.extend(
+            options
+                .mode
+                .map(|mode| ("TRACER_HOOK_MODE", mode.to_string())),
+        );
+        environment.extend(std::env::var("TERM").map(|terminal| ("TERM", terminal)));
+        let shell = || ["setsid", "-c", "bash", "-l"].map(OsString::from).to_vec();
+        let guest = Guest {
+            kernel: &kernel,
+            name: label.to_owned(),
+            programs: &programs,
+            environment,
+            command: if interactive {
+                shell()
+            } else {
+                options.command.clone()
+            },
+            deadline: Duration::from_secs(options.deadline),
+        };
+        let input = if interactive {
+            Stdio::inherit()
+        } else {
+            Stdio::null()
+        };
+        status = status.max(guest.run(input, Stdio::inherit())?);
+    }
+    Ok(ExitCode::from(status))
+}
+
+/// Builds what goes into every guest.
+pub(crate) fn programs() -> Result<Vec<Program>> {
+    let program = |here, there: &str| Program {
+        here,
+        there: there.into(),
+    };
+    Ok(vec![
+        program(artifacts::vm_init()?, "/init"),
+        program(artifacts::tracer()?, TRACER),
+        program(artifacts::kernel_tests()?, KERNEL_TESTS),
+    ])
+}
+
+impl Guest<'_> {
+    /// Boots, runs the command, and returns its exit status.
+    pub(crate) fn run(&self, stdin: Stdio, stdout: Stdio) -> Result<u8> {
+        let directory = paths::target().join("vm");
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
+        let file = |suffix: &str| directory.join(format!("{}.{suffix}", self.name));
+        let initramfs = file("cpio");
+        self.write_initramfs(&initramfs)?;
+        let machine = qemu::Machine {
+            image: &self.kernel.image(),
+            initramfs: &initramfs,
+            console: file("console"),
+            deadline: self.deadline,
+        };
+        let status = machine.run(stdin, stdout);
+        fs::remove_file(&initramfs).context("removing the guest's root")?;
+        status.with_context(|| format!("kernel {} ({})", self.kernel.label, self.kernel.version()))
+    }
+
+    fn write_initramfs(&self, path: &std::path::Path) -> Result<()> {
+        let mut root = initramfs::Initramfs::create(path)?;
+        for program in self.programs {
+            root.program(program)?;
+        }
+        root.modules(self.kernel)?;
+        root.file("/vm-plan", &self.plan())?;
+        root.finish()
+    }
+
+    /// What `vm-init` reads: strings that end in NUL; `=` begins an assignment, `-` an argument.
+    fn plan(&self) -> Vec<u8> {
+        let mut plan = Vec::new();
+        let mut add = |kind: u8, words: &[&OsStr]| {
+            plan.push(kind);
+            words
+                .iter()
+                .for_each(|word| plan.extend_from_slice(word.as_encoded_bytes()));
+            plan.push(0);
+        };
+        for (name, value) in &self.environment {
+            add(b'=', &[name.as_ref(), "=".as_ref(), value.as_ref()]);
+        }
+        for argument in &self.command {
+            add(b'-', &[argument]);
+        }
+        plan
+    }
+}
