@@ -7,6 +7,7 @@ use std::{env, fs};
 
 use jiff::tz::TimeZone;
 use tests::samples::{Samples, context};
+use tracer::cli::Cli;
 use tracer::output::Format;
 use tracer::output::action::Action;
 use tracer::output::compact::{Compact, Detail};
@@ -86,6 +87,18 @@ fn no_control_character_reaches_a_terminal() {
             "a mark that turns the direction of writing"
         );
     }
+}
+
+#[test]
+fn help_is_as_published() {
+    let mut definition = Cli::definition().term_width(100);
+    definition.build();
+    let mut text = definition.render_help().to_string();
+    for command in definition.get_subcommands_mut() {
+        let help = command.render_help();
+        text += &format!("\n--- {} ---\n{help}", command.get_name());
+    }
+    check("help.txt", &text);
 }
 
 #[test]

@@ -15,5 +15,11 @@ pub mod connection;
 pub mod process;
 pub mod state;
 
+pub mod filter;
 pub mod observation;
 pub mod output;
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod failure;

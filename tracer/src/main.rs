@@ -1,15 +1,34 @@
-//! x
-fn main() {
-    let mode = std::env::args().nth(1);
-    let mode = tracer::kernel::hooks::HookMode::ALL.into_iter().find(|m| Some(m.name()) == mode.as_deref());
-    let r = tracer::kernel::loader::attach(&tracer::kernel::loader::Options{mode, ring_bytes: 8<<20, degraded:false, log_level:0});
-    match r { Err(e) => println!("{e}"), Ok(mut a) => {
-        println!("took {:?}", a.took);
-        for c in &a.choices { println!("{:?}", c); }
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
-        while std::time::Instant::now() < end {
-            while let Some(i) = a.ring.next() { println!("{} {}", u16::from_ne_bytes([i[0],i[1]]), i.len()); }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+//! The `tracer` program: arguments in, a command's output and an exit status out.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tracer::cli::{Cli, Parsed};
+use tracer::commands;
+use tracer::failure::Failure;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse_arguments() {
+        Ok(cli) => commands::execute(cli.command),
+        Err(Parsed::Help(help)) => show(&help),
+        Err(Parsed::Failure(failure)) => Err(failure),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where stderr is closed, the status has to do.
+            let _ = writeln!(io::stderr(), "tracer: {failure}");
+            failure.status().into()
         }
-    } }
+    }
+}
+
+/// Prints help, with styles where stdout has them.
+fn show(help: &clap::Error) -> Result<(), Failure> {
+    match help.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(
+            format_args!("cannot write to stdout: {error}"),
+        )),
+        _ => Ok(()),
+    }
 }

@@ -10,8 +10,10 @@ pub mod lineage;
 pub mod names;
 pub mod record;
 pub mod schema;
+pub mod sink;
 pub mod text;
 pub mod users;
+pub mod writer;
 
 use self::names::HookNames;
 use self::users::Users;
