@@ -85,6 +85,9 @@ pub struct RunArgs {
 /// Arguments of `trace`.
 #[derive(Args, Debug)]
 pub struct TraceArgs {
+    /// End after this time, e.g. 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
     /// What to write, and where.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -105,9 +108,6 @@ pub struct TraceArgs {
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// End after this time, e.g. 30s or 5m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub timeout: Option<Duration>,
     /// A command to run: only what it and its descendants do is shown
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
