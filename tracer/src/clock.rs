@@ -14,6 +14,12 @@ use crate::event::BootTime;
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
+/// The kernel's clock now.
+pub fn boot_time() -> BootTime {
+    let time = clock_gettime(ClockId::Boottime);
+    BootTime((time.tv_sec * NANOSECONDS + time.tv_nsec).unsigned_abs())
+}
+
 /// How far the wall clock is ahead of `CLOCK_BOOTTIME`. Shared: the run loop renews it now and then,
 /// so that the times follow when the wall clock is set.
 #[derive(Clone, Debug)]

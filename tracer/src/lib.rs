@@ -17,6 +17,8 @@ pub mod state;
 
 pub mod filter;
 pub mod observation;
+pub mod pipeline;
+pub mod session;
 pub mod output;
 
 pub mod cli;

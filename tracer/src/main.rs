@@ -6,8 +6,13 @@ use std::process::ExitCode;
 use tracer::cli::{Cli, Parsed};
 use tracer::commands;
 use tracer::failure::Failure;
+use tracer::kernel::canary;
 
 fn main() -> ExitCode {
+    // A copy of ourselves that shows whether the hooks see has nothing else to do.
+    if canary::is_canary() {
+        return ExitCode::SUCCESS;
+    }
     let result = match Cli::parse_arguments() {
         Ok(cli) => commands::execute(cli.command),
         Err(Parsed::Help(help)) => show(&help),
