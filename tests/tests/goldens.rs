@@ -5,23 +5,39 @@
 use std::path::Path;
 use std::{env, fs};
 
+use jiff::tz::TimeZone;
 use tests::samples::{Samples, context};
+use tracer::cli::Cli;
 use tracer::output::Format;
 use tracer::output::action::Action;
+use tracer::output::compact::{Compact, Detail};
 use tracer::output::json::Json;
 use tracer::output::schema;
 
 /// Compares with the golden file, or writes it.
 fn check(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("goldens")
+        .join(name);
     if env::var_os("TRACER_BLESS").is_some() {
         fs::write(&path, actual).expect("the golden file can be written");
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
     for (number, (actual, expected)) in actual.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(actual, expected, "line {} of {}", number + 1, path.display());
+        assert_eq!(
+            actual,
+            expected,
+            "line {} of {}",
+            number + 1,
+            path.display()
+        );
     }
-    assert_eq!(actual.lines().count(), expected.lines().count(), "lines of {}", path.display());
+    assert_eq!(
+        actual.lines().count(),
+        expected.lines().count(),
+        "lines of {}",
+        path.display()
+    );
 }
 
 /// One line for every sample.
@@ -39,6 +55,52 @@ fn json_is_as_published() {
     check("events.json", &lines(Json::new(context())));
 }
 
+fn compact(detail: Detail, color: bool) -> String {
+    lines(Compact::new(context(), detail, color, TimeZone::UTC))
+}
+
+#[test]
+fn compact_lines_are_as_published() {
+    check("compact.txt", &compact(Detail::Compact, false));
+    check(
+        "compact-color.txt",
+        &compact(Detail::Compact, true).replace('\u{1b}', "␛"),
+    );
+}
+
+#[test]
+fn wide_lines_are_as_published() {
+    check("wide.txt", &compact(Detail::Wide, false));
+}
+
+#[test]
+fn no_control_character_reaches_a_terminal() {
+    for detail in [Detail::Compact, Detail::Wide] {
+        let text = compact(detail, false);
+        let raw = text
+            .lines()
+            .flat_map(str::chars)
+            .find(|character| character.is_control());
+        assert_eq!(raw, None);
+        assert!(
+            !text.contains('\u{202e}'),
+            "a mark that turns the direction of writing"
+        );
+    }
+}
+
+#[test]
+fn help_is_as_published() {
+    let mut definition = Cli::definition().term_width(100);
+    definition.build();
+    let mut text = definition.render_help().to_string();
+    for command in definition.get_subcommands_mut() {
+        let help = command.render_help();
+        text += &format!("\n--- {} ---\n{help}", command.get_name());
+    }
+    check("help.txt", &text);
+}
+
 #[test]
 fn schema_is_as_published() {
     check("schema.json", schema::EVENT);
@@ -48,7 +110,10 @@ fn schema_is_as_published() {
 fn the_samples_have_every_action() {
     let samples = Samples::default();
     for action in Action::ALL {
-        let has_action = samples.observations().iter().any(|it| Action::of(&it.fact) == action);
+        let has_action = samples
+            .observations()
+            .iter()
+            .any(|it| Action::of(&it.fact) == action);
         assert!(has_action, "{}", action.name());
     }
 }
@@ -63,7 +128,10 @@ fn every_line_of_json_fits_the_schema() {
     let schema = schema();
     for line in lines(Json::new(context())).lines() {
         let event = serde_json::from_str(line).expect("every line is JSON");
-        let errors: Vec<_> = schema.iter_errors(&event).map(|error| error.to_string()).collect();
+        let errors: Vec<_> = schema
+            .iter_errors(&event)
+            .map(|error| error.to_string())
+            .collect();
         assert!(errors.is_empty(), "{line}\n{errors:#?}");
     }
 }
@@ -75,8 +143,12 @@ fn the_schema_refuses_a_member_that_it_does_not_describe_at_any_level() {
         let event: serde_json::Value = serde_json::from_str(line).expect("every line is JSON");
         for pointer in objects(&event, String::new()) {
             let mut event = event.clone();
-            let object = event.pointer_mut(&pointer).and_then(serde_json::Value::as_object_mut);
-            object.expect("an object").insert("unheard_of".into(), 1.into());
+            let object = event
+                .pointer_mut(&pointer)
+                .and_then(serde_json::Value::as_object_mut);
+            object
+                .expect("an object")
+                .insert("unheard_of".into(), 1.into());
             assert!(!schema.is_valid(&event), "{pointer} of {line}");
         }
     }
@@ -97,12 +169,19 @@ fn the_schema_misses_what_an_action_must_have() {
     ];
     for (action, pointer) in required {
         let lines = lines(Json::new(context()));
-        let line = lines.lines().find(|line| line.contains(&format!("\"{action}\"")));
+        let line = lines
+            .lines()
+            .find(|line| line.contains(&format!("\"{action}\"")));
         let mut event: serde_json::Value =
             serde_json::from_str(line.expect("a sample")).expect("every line is JSON");
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
-        let object = event.pointer_mut(parent).and_then(serde_json::Value::as_object_mut);
-        assert!(object.expect("an object").remove(name).is_some(), "{pointer} of {action}");
+        let object = event
+            .pointer_mut(parent)
+            .and_then(serde_json::Value::as_object_mut);
+        assert!(
+            object.expect("an object").remove(name).is_some(),
+            "{pointer} of {action}"
+        );
         assert!(!schema.is_valid(&event), "{action} without {pointer}");
     }
 }
