@@ -5,9 +5,12 @@
 use std::path::Path;
 use std::{env, fs};
 
+use jiff::tz::TimeZone;
 use tests::samples::{Samples, context};
+use tracer::cli::Cli;
 use tracer::output::Format;
 use tracer::output::action::Action;
+use tracer::output::compact::{Compact, Detail};
 use tracer::output::json::Json;
 use tracer::output::schema;
 
@@ -50,6 +53,52 @@ fn lines(mut format: impl Format) -> String {
 #[test]
 fn json_is_as_published() {
     check("events.json", &lines(Json::new(context())));
+}
+
+fn compact(detail: Detail, color: bool) -> String {
+    lines(Compact::new(context(), detail, color, TimeZone::UTC))
+}
+
+#[test]
+fn compact_lines_are_as_published() {
+    check("compact.txt", &compact(Detail::Compact, false));
+    check(
+        "compact-color.txt",
+        &compact(Detail::Compact, true).replace('\u{1b}', "␛"),
+    );
+}
+
+#[test]
+fn wide_lines_are_as_published() {
+    check("wide.txt", &compact(Detail::Wide, false));
+}
+
+#[test]
+fn no_control_character_reaches_a_terminal() {
+    for detail in [Detail::Compact, Detail::Wide] {
+        let text = compact(detail, false);
+        let raw = text
+            .lines()
+            .flat_map(str::chars)
+            .find(|character| character.is_control());
+        assert_eq!(raw, None);
+        assert!(
+            !text.contains('\u{202e}'),
+            "a mark that turns the direction of writing"
+        );
+    }
+}
+
+#[test]
+fn help_is_as_published() {
+    let mut definition = Cli::definition().term_width(100);
+    definition.build();
+    let mut text = definition.render_help().to_string();
+    for command in definition.get_subcommands_mut() {
+        let help = command.render_help();
+        text += &format!("\n--- {} ---\n{help}", command.get_name());
+    }
+    check("help.txt", &text);
 }
 
 #[test]

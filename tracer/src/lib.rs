@@ -15,7 +15,13 @@ pub mod connection;
 pub mod process;
 pub mod state;
 
+pub mod filter;
 pub mod observation;
 pub mod pipeline;
 pub mod session;
 pub mod output;
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod failure;

@@ -1,22 +1,39 @@
-//! x
-use tracer::{*, observation::*, output::{*, json::Json}};
-struct Out { json: Json, n: u64, buf: Vec<u8> }
-impl Sink for Out {
-    fn observe(&mut self, o: &Observation<'_>) { self.n+=1; self.json.line(o, self.n, &mut self.buf); }
-    fn flush(&mut self) { use std::io::Write; std::io::stdout().write_all(&self.buf).unwrap(); self.buf.clear(); }
+//! The `tracer` program: arguments in, a command's output and an exit status out.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tracer::cli::{Cli, Parsed};
+use tracer::commands;
+use tracer::failure::Failure;
+use tracer::kernel::canary;
+
+fn main() -> ExitCode {
+    // A copy of ourselves that shows whether the hooks see has nothing else to do.
+    if canary::is_canary() {
+        return ExitCode::SUCCESS;
+    }
+    let result = match Cli::parse_arguments() {
+        Ok(cli) => commands::execute(cli.command),
+        Err(Parsed::Help(help)) => show(&help),
+        Err(Parsed::Failure(failure)) => Err(failure),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where stderr is closed, the status has to do.
+            let _ = writeln!(io::stderr(), "tracer: {failure}");
+            failure.status().into()
+        }
+    }
 }
-#[tokio::main(flavor="current_thread")]
-async fn main() {
-    if kernel::canary::is_canary() { return }
-    let mode = std::env::args().nth(1);
-    let mode = tracer::kernel::hooks::HookMode::ALL.into_iter().find(|m| Some(m.name()) == mode.as_deref());
-    let options = kernel::loader::Options{mode, ring_bytes: 8<<20, degraded:false, log_level:0};
-    let mut s = match session::Session::start(&options, state::Limits::default(), |hooks| pipeline::Sinks(vec![Box::new(Out{json: Json::new(Context{host: host::Host::read(), offset: clock::WallOffset::measure(), hooks, users: users::Users::of_host()}), n:0, buf:vec![]})])) { Ok(s) => s, Err(e) => { eprintln!("tracer: {e}"); std::process::exit(3) } };
-    for c in &s.choices { eprintln!("{}: {}", c.moment.name(), session::describe(c)); }
-    eprintln!("{:?}", s.remarks);
-    eprintln!("ready {:?} {:?}", s.attach_took, s.start_took);
-    let t = tokio::time::sleep(std::time::Duration::from_secs(3)); tokio::pin!(t);
-    loop { tokio::select!{ r = s.pipeline.turn() => r.unwrap(), _ = &mut t => break } }
-    drop(s.programs);
-    s.pipeline.finish().unwrap();
+
+/// Prints help, with styles where stdout has them.
+fn show(help: &clap::Error) -> Result<(), Failure> {
+    match help.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(
+            format_args!("cannot write to stdout: {error}"),
+        )),
+        _ => Ok(()),
+    }
 }

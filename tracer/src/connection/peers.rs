@@ -102,3 +102,86 @@ fn key(endpoints: &Endpoints) -> Option<Endpoints> {
         ..*endpoints
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::Opening;
+    use crate::process::image::Provenance;
+
+    fn connection(serial: u32, direction: Direction, local: &str, remote: &str) -> Connection {
+        let [local, remote] = [local, remote].map(|end| end.parse().unwrap());
+        Connection {
+            id: ConnectionId {
+                first_seen_ns: 1,
+                serial,
+            },
+            socket: SocketId(serial.into()),
+            endpoints: Endpoints {
+                netns: 1,
+                local,
+                remote,
+                ipv6_socket: serial == 2,
+            },
+            direction,
+            owner: None,
+            owner_provenance: Provenance::Unknown,
+            opening: Opening::State,
+            peer: None,
+            opened_at: None,
+        }
+    }
+
+    #[test]
+    fn both_ends_find_each_other_once() {
+        let mut peers = Peers::default();
+        let client = connection(1, Direction::Egress, "127.0.0.1:4000", "127.0.0.1:80");
+        let server = connection(2, Direction::Ingress, "127.0.0.1:80", "127.0.0.1:4000");
+        assert_eq!(peers.enter(&client), None);
+        assert_eq!(
+            peers.enter(&server),
+            Some(Peer {
+                id: client.id,
+                socket: client.socket
+            })
+        );
+        let third = connection(3, Direction::Ingress, "127.0.0.1:80", "127.0.0.1:4000");
+        assert_eq!(peers.enter(&third), None);
+    }
+
+    #[test]
+    fn connection_that_ended_is_the_peer_only_of_a_late_accept() {
+        let mut peers = Peers::default();
+        let server = connection(2, Direction::Ingress, "127.0.0.1:80", "127.0.0.1:4000");
+        peers.enter(&server);
+        peers.end(&server);
+        let client = connection(1, Direction::Egress, "127.0.0.1:4000", "127.0.0.1:80");
+        assert_eq!(peers.enter(&client), None);
+        peers.end(&client);
+        let late = connection(3, Direction::Ingress, "127.0.0.1:80", "127.0.0.1:4000");
+        assert_eq!(peers.enter(&late).map(|peer| peer.id), Some(client.id));
+    }
+
+    #[test]
+    fn only_the_last_few_that_ended_are_remembered() {
+        let mut peers = Peers::default();
+        for serial in 0..10_000 {
+            let local = format!("10.0.0.1:{}", 1 + serial);
+            let connection = connection(serial, Direction::Egress, &local, "10.0.0.2:80");
+            peers.enter(&connection);
+            peers.end(&connection);
+        }
+        assert_eq!(
+            (peers.places.len(), peers.ended.len()),
+            (ENDED_MAX, ENDED_MAX)
+        );
+    }
+
+    #[test]
+    fn unknown_ends_have_no_peer() {
+        let mut peers = Peers::default();
+        let unbound = connection(1, Direction::Egress, "0.0.0.0:0", "127.0.0.1:80");
+        assert_eq!(peers.enter(&unbound), None);
+        assert!(peers.places.is_empty());
+    }
+}

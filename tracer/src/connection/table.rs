@@ -325,3 +325,6 @@ impl Ids {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,16 @@
 //! never makes the state task wait.
 
 pub mod action;
+pub mod compact;
 pub mod json;
 pub mod lineage;
 pub mod names;
 pub mod record;
 pub mod schema;
+pub mod sink;
 pub mod text;
 pub mod users;
+pub mod writer;
 
 use self::names::HookNames;
 use self::users::Users;
