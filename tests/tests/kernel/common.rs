@@ -7,6 +7,7 @@ use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::expectations::expect_no_loss;
 use tests::facts;
+use tests::procfs::Process;
 use tests::suite::Fact;
 
 static RUN: Mutex<Option<Tracer>> = Mutex::new(None);
@@ -18,7 +19,12 @@ pub(crate) fn facts() -> Vec<Fact> {
 /// Uses the common run, starting it if need be. A test that failed leaves it usable.
 pub(crate) fn run<T>(act: impl FnOnce(&mut Tracer) -> T) -> T {
     let mut run = RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    act(run.get_or_insert_with(|| Tracer::start(&[])))
+    act(run.get_or_insert_with(|| Tracer::start(&["--metrics-process", &own_name()])))
+}
+
+/// The name of this process and its workloads, whose metrics are kept apart.
+pub(crate) fn own_name() -> String {
+    Process::read(std::process::id()).expect("it lives").name
 }
 
 /// Does something and returns the events that came of it in the common run.

@@ -1,11 +1,11 @@
 //! What Prometheus gets: counts that agree with the events, in a form that it takes.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use tests::daemon::Tracer;
+use tests::event::Event;
 use tests::http;
 use tests::metrics::sum;
 use tests::suite::Fact;
@@ -49,43 +49,58 @@ fn metrics_count_what_the_events_tell() {
 }
 
 /// Each count that the metrics and the events tell differently: name, metrics, events.
-fn differ(page: &str, tracer: &mut Tracer) -> Vec<(String, Option<f64>, usize)> {
+fn differ(page: &str, tracer: &mut Tracer) -> Vec<(String, f64, usize)> {
+    let own = common::own_name();
     let events = tracer.events();
-    let mut counts = BTreeMap::new();
-    for event in events {
-        *counts.entry(event.action()).or_insert(0) += 1;
-    }
-    let by_action = counts.iter().map(|(action, count)| {
-        (
-            format!("events {action}"),
-            sum(page, "tracer_events_total", &[("action", action)]),
-            *count,
-        )
-    });
-    let by_outcome = [
-        ("connection_opened", "egress", "success"),
-        ("connection_accepted", "ingress", "success"),
-        ("connection_failed", "egress", "failure"),
-    ]
-    .map(|(action, direction, outcome)| {
-        let labels = [("direction", direction), ("outcome", outcome)];
-        (
-            format!("connections {action}"),
-            sum(page, "tracer_connections_total", &labels),
-            counts.get(action).copied().unwrap_or(0),
-        )
-    });
-    let lost = [(
+    let count =
+        |wanted: &dyn Fn(&Event) -> bool| events.iter().filter(|event| wanted(event)).count();
+    let metric = |name, labels: &[(&str, &str)]| sum(page, name, labels).unwrap_or(0.0);
+    let mut counts = vec![(
         "lost".to_owned(),
-        Some(sum(page, "tracer_events_lost_total", &[]).unwrap_or(0.0)),
+        metric("tracer_events_lost_total", &[]),
         0,
     )];
-    let all = by_action.chain(by_outcome).chain(lost);
-    all.filter(|(_, metric, events)| {
-        metric.unwrap_or(0.0) != f64::from(u32::try_from(*events).expect("few"))
-    })
-    .collect()
+    for action in [
+        "process_exec",
+        "process_exit",
+        "connection_closed",
+        "listen_opened",
+    ] {
+        let labels = [("action", action)];
+        counts.push((
+            action.to_owned(),
+            metric("tracer_events_total", &labels),
+            count(&|event| event.action() == action),
+        ));
+    }
+    for (action, direction, outcome) in OUTCOMES {
+        let labels = [
+            ("direction", direction),
+            ("outcome", outcome),
+            ("process", own.as_str()),
+        ];
+        let all = metric("tracer_connections_total", &labels[..2]);
+        counts.push((
+            action.to_owned(),
+            all,
+            count(&|event| event.action() == action),
+        ));
+        let ours = metric("tracer_connections_total", &labels);
+        let told = count(&|event| {
+            event.action() == action && event.get("/process/name") == Some(&own.as_str().into())
+        });
+        counts.push((format!("{action} of {own}"), ours, told));
+    }
+    counts.retain(|(_, metric, events)| *metric != f64::from(u32::try_from(*events).expect("few")));
+    counts
 }
+
+/// As which a connection is counted when it is told by an action.
+const OUTCOMES: [(&str, &str, &str); 3] = [
+    ("connection_opened", "egress", "success"),
+    ("connection_accepted", "ingress", "success"),
+    ("connection_failed", "egress", "failure"),
+];
 
 fn health_is_told() {
     let address = common::run(|tracer| tracer.metrics());

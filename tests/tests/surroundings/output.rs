@@ -22,6 +22,8 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_reader_that_goes_away_ends_what_prints_at_once_quietly,
         a_full_output_ends_the_run,
         an_output_for_reading_only_ends_the_run,
+        a_full_output_file_ends_the_run_and_is_named,
+        an_output_file_that_cannot_be_opened_is_named,
     ]
 }
 
@@ -75,19 +77,34 @@ fn spawn(command: &mut Command) -> Owned {
     )
 }
 
+/// What nobody can write to, though it can be opened for that.
+const FULL: &str = "/dev/full";
+
 fn a_full_output_ends_the_run() {
-    let full = OpenOptions::new().write(true).open("/dev/full");
-    expect_output_error(full.expect("every Linux has it"));
+    let full = OpenOptions::new().write(true).open(FULL);
+    let mut command = run(&[]);
+    expect_output_error(command.stdout(full.expect("every Linux has it")), "stdout");
 }
 
 fn an_output_for_reading_only_ends_the_run() {
-    expect_output_error(File::open("/").expect("a directory can be opened for reading"));
+    let directory = File::open("/").expect("a directory can be opened for reading");
+    expect_output_error(run(&[]).stdout(directory), "stdout");
 }
 
-/// Asserts that the tracer fails in order when it cannot write to `output`.
+fn a_full_output_file_ends_the_run_and_is_named() {
+    expect_output_error(&mut run(&["--output-file", FULL]), FULL);
+}
+
+fn an_output_file_that_cannot_be_opened_is_named() {
+    for path in ["/", "/nowhere/events"] {
+        expect_failure(&mut run(&["--output-file", path]), 1, &[path]);
+    }
+}
+
+/// Asserts that the tracer fails in order, naming its output, as soon as it has something to write.
 #[track_caller]
-fn expect_output_error(output: File) {
+fn expect_output_error(command: &mut Command, output: &str) {
     let _traffic = Traffic::start();
-    let finished = expect_end(run(&[]).stdout(output), 1);
-    assert!(finished.stderr.contains("stdout"), "{finished:#?}");
+    let finished = expect_end(command, 1);
+    assert!(finished.stderr.contains(output), "{finished:#?}");
 }
