@@ -20,6 +20,8 @@ pub mod observation;
 pub mod pipeline;
 pub mod session;
 pub mod output;
+pub mod metrics;
+pub mod http;
 
 pub mod cli;
 pub mod commands;
