@@ -173,6 +173,22 @@ impl Tracer {
         (result, self.events()[first..].to_vec())
     }
 
+    /// As [`Tracer::observe`], for what is only told once it cannot be otherwise any more: waits for
+    /// an event that is `wanted`, too; `what` names it.
+    #[track_caller]
+    pub fn observe_until<T>(
+        &mut self,
+        act: impl FnOnce() -> T,
+        what: &str,
+        wanted: impl Fn(&T, &Event) -> bool,
+    ) -> (T, Vec<Event>) {
+        let first = self.events().len();
+        let (result, _) = self.observe(act);
+        self.wait_for(what, first, |event| wanted(&result, event));
+        self.checker.expect_none();
+        (result, self.events()[first..].to_vec())
+    }
+
     #[track_caller]
     fn fence(&mut self, first: usize) {
         let (listener, address) = loopback::listener();

@@ -199,6 +199,7 @@ impl Side<'_> {
                     assert_eq!(Some(event.text("/process/entity_id")), owner, "in {event}");
                 }
                 opening.expect("/tracer/state", "S1");
+                opening.expect("/event/outcome", "success");
                 expect_totals(close, exchange, "SF");
                 (opening, *close)
             });
@@ -214,7 +215,6 @@ impl Side<'_> {
         event.expect("/source/port", exchange.port);
         event.expect("/destination/ip", self.ledger.ip);
         event.expect("/destination/port", self.ledger.port);
-        event.expect("/event/outcome", "success");
     }
 }
 

@@ -15,7 +15,8 @@ pub struct Process {
     pub name: String,
     /// The parent's PID; 0 for PID 1 and 2.
     pub parent: u32,
-    /// The executed file, without the mark of a deleted one; empty for a kernel thread.
+    /// The executed file, without the mark of a deleted one and as `memfd:NAME` if it is in
+    /// memory; empty for a kernel thread.
     pub executable: String,
 }
 
@@ -26,11 +27,7 @@ impl Process {
         let name = stat[stat.find('(')? + 1..stat.rfind(')')?].to_owned();
         let parent = field(&stat, 4)?.parse().ok()?;
         let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let executable = executable.to_string_lossy();
-        let executable = executable
-            .strip_suffix(" (deleted)")
-            .unwrap_or(&executable)
-            .to_owned();
+        let executable = plain_executable(&executable.to_string_lossy()).to_owned();
         Some(Process {
             pid,
             name,
@@ -50,6 +47,14 @@ impl Process {
         })
         .collect()
     }
+}
+
+/// What `/proc/PID/exe` says, as the tracer is to write it.
+fn plain_executable(link: &str) -> &str {
+    let path = link.strip_suffix(" (deleted)").unwrap_or(link);
+    path.strip_prefix('/')
+        .filter(|path| path.starts_with("memfd:"))
+        .unwrap_or(path)
 }
 
 /// The children of a process.
@@ -119,6 +124,15 @@ mod tests {
         let stat = "7 (a) b)) S 3 7 7";
         assert_eq!(field(stat, 3), Some("S"));
         assert_eq!(field(stat, 4), Some("3"));
+    }
+
+    #[test]
+    fn only_a_file_in_memory_loses_its_slash() {
+        assert_eq!(
+            plain_executable("/memfd:payload (deleted)"),
+            "memfd:payload"
+        );
+        assert_eq!(plain_executable("/usr/bin/x (deleted)"), "/usr/bin/x");
     }
 
     #[test]

@@ -27,7 +27,12 @@ fn a_refused_connect_that_does_not_wait_fails_like_one_that_does() {
 }
 
 fn a_connect_without_a_route_fails() {
-    let ((pid, fact), events) = common::observe(|| workload::run("unreachable", &[]));
+    let ((pid, fact), events) = common::run(|tracer| {
+        let act = || workload::run("unreachable", &[]);
+        tracer.observe_until(act, "the failure over IPv6", |(pid, _), event| {
+            event.is("connection_failed", *pid) && event.text("/network/type") == "ipv6"
+        })
+    });
     let failed = select(&events, "connection_failed", pid);
     assert_eq!(failed.len(), 2, "{failed:?}");
     let unreachable = [("203.0.113.1", "ipv4"), ("2001:db8::1", "ipv6")];
