@@ -91,7 +91,7 @@ pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
         return Ok(());
     }
     if !allowed {
-        bail!("{}", by_hand(&missing));
+        bail!("{}", by_hand(scope, &missing));
     }
     let _lock = lock()?;
     tools::remove_partial()?;
@@ -107,14 +107,25 @@ pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
     Ok(())
 }
 
-fn by_hand(missing: &[Item]) -> String {
-    let mut message = "something is missing, and --no-setup forbids to install it.\n".to_owned();
-    message += "`cargo xtask setup` installs all of it; by hand:\n";
+fn by_hand(scope: Scope, missing: &[Item]) -> String {
+    let option = match scope {
+        Scope::Build => "",
+        Scope::Tests => " --tests",
+        Scope::Ci => " --ci",
+    };
+    let mut message = format!(
+        "something is missing, and --no-setup forbids to install it.\n\
+         All of it:\n\n  cargo xtask setup{option}\n\nOne by one:\n"
+    );
+    let mut said = Vec::new();
     for item in missing {
         message += &format!("\n  # {}\n", item.name);
-        for line in (item.by_hand)() {
+        let mut lines = (item.by_hand)();
+        lines.retain(|line| !said.contains(line));
+        for line in &lines {
             message += &format!("  {line}\n");
         }
+        said.extend(lines);
     }
     message
 }
