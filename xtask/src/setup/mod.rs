@@ -117,15 +117,17 @@ fn by_hand(scope: Scope, missing: &[Item]) -> String {
         "something is missing, and --no-setup forbids to install it.\n\
          All of it:\n\n  cargo xtask setup{option}\n\nOne by one:\n"
     );
-    let mut said = Vec::new();
+    // Items that the same commands install stand together.
+    let mut groups: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
     for item in missing {
-        message += &format!("\n  # {}\n", item.name);
-        let mut lines = (item.by_hand)();
-        lines.retain(|line| !said.contains(line));
-        for line in &lines {
-            message += &format!("  {line}\n");
+        let lines = (item.by_hand)();
+        match groups.last_mut() {
+            Some((names, same)) if *same == lines => names.push(&item.name),
+            _ => groups.push((vec![&item.name], lines)),
         }
-        said.extend(lines);
+    }
+    for (names, lines) in groups {
+        message += &format!("\n  # {}\n  {}\n", names.join(", "), lines.join("\n  "));
     }
     message
 }
