@@ -107,5 +107,5 @@ fn in_guest(
     if let Err(error) = status {
         println!("{name}: {error:#}");
     }
-    Ok(Tally::read(&output, success))
+    Ok(Tally::read(&output, success).or_nothing_ran(filter))
 }

@@ -49,7 +49,7 @@ fn in_mode(mode: Mode, tests: &Path, tracer: &Path, filter: Option<&str>) -> Res
         .context("the real-kernel tests need root, and there is no sudo")?;
     command.arg("--test-threads=1").args(filter);
     command.current_dir(paths::repository().join("tests"));
-    tee(&mut command)
+    Ok(tee(&mut command)?.or_nothing_ran(filter))
 }
 
 /// The modes that this kernel's configuration allows, and what in it decides.
