@@ -4,139 +4,138 @@
 //! read-only data of the programs. The verifier then treats each as a constant, so that a load at
 //! such an offset keeps its type and stays a plain load.
 
-/// Byte offsets of members, named `struct_member`, and what else differs between kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Layout {
-    /// `task_struct.pid`
-    pub task_pid: u32,
-    /// `task_struct.tgid`
-    pub task_tgid: u32,
-    /// `task_struct.flags`
-    pub task_flags: u32,
-    /// `task_struct.comm`
-    pub task_comm: u32,
-    /// `task_struct.group_leader`
-    pub task_group_leader: u32,
-    /// `task_struct.start_boottime`
-    pub task_start_boottime: u32,
-    /// `task_struct.real_parent`
-    pub task_real_parent: u32,
-    /// `task_struct.cred`
-    pub task_cred: u32,
-    /// `task_struct.mm`
-    pub task_mm: u32,
-    /// `task_struct.fs`
-    pub task_fs: u32,
-    /// `task_struct.files`
-    pub task_files: u32,
-    /// `task_struct.signal`
-    pub task_signal: u32,
-    /// `task_struct.exit_code`
-    pub task_exit_code: u32,
-    /// `signal_struct.live`
-    pub signal_live: u32,
-    /// `signal_struct.group_exit_code`
-    pub signal_group_exit_code: u32,
-    /// `cred.euid`
-    pub cred_euid: u32,
-    /// `mm_struct.arg_start`
-    pub mm_arg_start: u32,
-    /// `mm_struct.arg_end`
-    pub mm_arg_end: u32,
-    /// `mm_struct.exe_file`
-    pub mm_exe_file: u32,
-    /// `fs_struct.pwd`
-    pub fs_pwd: u32,
-    /// `files_struct.fdt`
-    pub files_fdt: u32,
-    /// `fdtable.fd`
-    pub fdtable_fd: u32,
-    /// `fdtable.max_fds`
-    pub fdtable_max_fds: u32,
-    /// `file.f_path`
-    pub file_path: u32,
-    /// `file.f_inode`
-    pub file_inode: u32,
-    /// `file.private_data`
-    pub file_private_data: u32,
-    /// `path.mnt`
-    pub path_mnt: u32,
-    /// `path.dentry`
-    pub path_dentry: u32,
-    /// `dentry.d_parent`
-    pub dentry_parent: u32,
-    /// `dentry.d_name.name`
-    pub dentry_name: u32,
-    /// `dentry.d_hash.pprev`
-    pub dentry_hash_pprev: u32,
-    /// `vfsmount.mnt_root`
-    pub vfsmount_root: u32,
-    /// `mount.mnt`
-    pub mount_mnt: u32,
-    /// `mount.mnt_parent`
-    pub mount_parent: u32,
-    /// `mount.mnt_mountpoint`
-    pub mount_mountpoint: u32,
-    /// `mount.mnt_ns`
-    pub mount_ns: u32,
-    /// `inode.i_ino`
-    pub inode_ino: u32,
-    /// `inode.i_mode`
-    pub inode_mode: u32,
-    /// `inode.i_sb`
-    pub inode_sb: u32,
-    /// `super_block.s_dev`
-    pub super_block_dev: u32,
-    /// `socket.sk`
-    pub socket_sk: u32,
-    /// `sock_common.skc_family`
-    pub skc_family: u32,
-    /// `sock_common.skc_state`
-    pub skc_state: u32,
-    /// `sock_common.skc_num`
-    pub skc_num: u32,
-    /// `sock_common.skc_dport`
-    pub skc_dport: u32,
-    /// `sock_common.skc_rcv_saddr`
-    pub skc_rcv_saddr: u32,
-    /// `sock_common.skc_daddr`
-    pub skc_daddr: u32,
-    /// `sock_common.skc_v6_rcv_saddr`
-    pub skc_v6_rcv_saddr: u32,
-    /// `sock_common.skc_v6_daddr`
-    pub skc_v6_daddr: u32,
-    /// `sock_common.skc_net.net`
-    pub skc_net: u32,
-    /// `sock_common.skc_flags`, as `sock.sk_flags`
-    pub skc_flags: u32,
-    /// `net.ns.inum`
-    pub net_inum: u32,
-    /// `sock.sk_protocol`
-    pub sk_protocol: u32,
-    /// Size of `sock.sk_protocol` in bytes, 1 or 2; 0 where it is a bit field (before 5.6).
-    pub sk_protocol_size: u32,
-    /// `sock.sk_err`
-    pub sk_err: u32,
-    /// `tcp_sock.bytes_sent`
-    pub tcp_bytes_sent: u32,
-    /// `tcp_sock.bytes_retrans`
-    pub tcp_bytes_retrans: u32,
-    /// `tcp_sock.bytes_received`
-    pub tcp_bytes_received: u32,
-    /// `tcp_sock.srtt_us`
-    pub tcp_srtt_us: u32,
-    /// `tcp_sock.total_retrans`
-    pub tcp_total_retrans: u32,
+/// Defines [`Layout`]: one offset per member, and the table by which the daemon fills it.
+macro_rules! layout {
+    ($($field:ident: $structure:literal $member:literal,)*) => {
+        /// Byte offsets of members in the running kernel.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Layout {
+            $(
+                #[doc = concat!("`", $structure, "::", $member, "`")]
+                pub $field: u32,
+            )*
+        }
+
+        impl Layout {
+            /// Not yet resolved.
+            pub const ZERO: Self = Self { $($field: 0,)* };
+
+            /// Every member, in declaration order: structure, path of the member within it.
+            pub const MEMBERS: &'static [(&'static str, &'static str)] =
+                &[$(($structure, $member),)*];
+
+            /// The offsets of [`Self::MEMBERS`], in the same order.
+            pub fn from_offsets(mut offset: impl FnMut(&str, &str) -> u32) -> Self {
+                Self { $($field: offset($structure, $member),)* }
+            }
+        }
+    };
 }
 
-/// What the daemon asks of the kernel programs.
+layout! {
+    task_pid: "task_struct" "pid",
+    task_tgid: "task_struct" "tgid",
+    task_flags: "task_struct" "flags",
+    task_comm: "task_struct" "comm",
+    task_group_leader: "task_struct" "group_leader",
+    task_start_boottime: "task_struct" "start_boottime",
+    task_real_parent: "task_struct" "real_parent",
+    task_cred: "task_struct" "cred",
+    task_mm: "task_struct" "mm",
+    task_fs: "task_struct" "fs",
+    task_files: "task_struct" "files",
+    task_signal: "task_struct" "signal",
+    task_exit_code: "task_struct" "exit_code",
+    signal_flags: "signal_struct" "flags",
+    signal_live: "signal_struct" "live",
+    signal_group_exit_code: "signal_struct" "group_exit_code",
+    cred_euid: "cred" "euid",
+    mm_arg_start: "mm_struct" "arg_start",
+    mm_arg_end: "mm_struct" "arg_end",
+    mm_exe_file: "mm_struct" "exe_file",
+    fs_pwd: "fs_struct" "pwd",
+    files_fdt: "files_struct" "fdt",
+    fdtable_fd: "fdtable" "fd",
+    fdtable_max_fds: "fdtable" "max_fds",
+    file_path: "file" "f_path",
+    file_inode: "file" "f_inode",
+    file_private_data: "file" "private_data",
+    path_mnt: "path" "mnt",
+    path_dentry: "path" "dentry",
+    dentry_parent: "dentry" "d_parent",
+    dentry_name: "dentry" "d_name.name",
+    dentry_hash_pprev: "dentry" "d_hash.pprev",
+    vfsmount_root: "vfsmount" "mnt_root",
+    mount_mnt: "mount" "mnt",
+    mount_parent: "mount" "mnt_parent",
+    mount_mountpoint: "mount" "mnt_mountpoint",
+    mount_ns: "mount" "mnt_ns",
+    inode_ino: "inode" "i_ino",
+    inode_mode: "inode" "i_mode",
+    inode_sb: "inode" "i_sb",
+    super_block_dev: "super_block" "s_dev",
+    socket_sk: "socket" "sk",
+    sock_family: "sock" "__sk_common.skc_family",
+    sock_state: "sock" "__sk_common.skc_state",
+    sock_num: "sock" "__sk_common.skc_num",
+    sock_dport: "sock" "__sk_common.skc_dport",
+    sock_rcv_saddr: "sock" "__sk_common.skc_rcv_saddr",
+    sock_daddr: "sock" "__sk_common.skc_daddr",
+    sock_v6_rcv_saddr: "sock" "__sk_common.skc_v6_rcv_saddr",
+    sock_v6_daddr: "sock" "__sk_common.skc_v6_daddr",
+    sock_net: "sock" "__sk_common.skc_net.net",
+    sock_flags: "sock" "__sk_common.skc_flags",
+    sock_protocol: "sock" "sk_protocol",
+    sock_err: "sock" "sk_err",
+    net_inum: "net" "ns.inum",
+    inet_sport: "inet_sock" "inet_sport",
+    tcp_bytes_sent: "tcp_sock" "bytes_sent",
+    tcp_bytes_retrans: "tcp_sock" "bytes_retrans",
+    tcp_bytes_received: "tcp_sock" "bytes_received",
+    tcp_srtt_us: "tcp_sock" "srtt_us",
+    tcp_total_retrans: "tcp_sock" "total_retrans",
+}
+
+/// What differs between kernels and modes without being an offset.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// 1 if `bpf_get_current_task_btf` exists (5.11), so that the current task can be read by
-    /// plain loads.
+    /// 1 if tracing programs may call `bpf_get_current_task_btf` (5.11), so that the current task
+    /// is read by plain loads; 0 if only `bpf_get_current_task` exists.
     pub task_btf: u32,
-    /// 1 if `inet_sock_set_state` has to stand in for the hooks on connect and accept.
-    pub tracepoint_mode: u32,
+    /// The same for cgroup programs: [`CGROUP_TASK_IDS`], [`CGROUP_TASK_POINTER`] or
+    /// [`CGROUP_TASK_BTF`].
+    pub cgroup_task: u32,
+    /// Byte of `signal_struct` that holds the bit field `is_child_subreaper`.
+    pub subreaper_byte: u32,
+    /// The bit within that byte.
+    pub subreaper_mask: u32,
+}
+
+/// [`Settings::cgroup_task`]: nothing but the IDs.
+pub const CGROUP_TASK_IDS: u32 = 0;
+/// [`Settings::cgroup_task`]: `bpf_get_current_task`.
+pub const CGROUP_TASK_POINTER: u32 = 1;
+/// [`Settings::cgroup_task`]: `bpf_get_current_task_btf`.
+pub const CGROUP_TASK_BTF: u32 = 2;
+
+impl Settings {
+    /// Not yet decided.
+    pub const ZERO: Self = Self {
+        task_btf: 0,
+        cgroup_task: CGROUP_TASK_IDS,
+        subreaper_byte: 0,
+        subreaper_mask: 0,
+    };
+}
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{Layout, Settings};
+
+    // SAFETY: nothing but integers, without padding.
+    unsafe impl aya::Pod for Layout {}
+    // SAFETY: nothing but integers, without padding.
+    unsafe impl aya::Pod for Settings {}
 }

@@ -5,5 +5,6 @@
 //! its documentation says otherwise. Padding has a name, so that no byte is left to chance.
 #![no_std]
 
+pub mod inventory;
 pub mod layout;
 pub mod record;

@@ -32,7 +32,11 @@ pub struct Name(pub [u8; 16]);
 impl Name {
     /// The bytes before the first NUL.
     pub fn as_bytes(&self) -> &[u8] {
-        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
+        let end = self
+            .0
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(self.0.len());
         &self.0[..end]
     }
 }
@@ -86,7 +90,10 @@ impl Endpoints {
 
 /// `sk_state` of a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names of RFC 9293, as include/net/tcp_states.h numbers them")]
+#[allow(
+    missing_docs,
+    reason = "the names of RFC 9293, as include/net/tcp_states.h numbers them"
+)]
 #[repr(u8)]
 pub enum TcpState {
     Established = 1,

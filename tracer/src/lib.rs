@@ -1,6 +1,27 @@
 //! `tracer`: which process, started by whom, is behind each connection. The modules stand in the
 //! order in which data flows; ARCHITECTURE.md is the map.
 
+pub mod clock;
+pub mod host;
+pub mod identity;
+
+pub mod kernel;
+
+pub mod decode;
 pub mod event;
-pub mod observation;
+
+mod arena;
+pub mod connection;
 pub mod process;
+pub mod state;
+
+pub mod filter;
+pub mod observation;
+pub mod pipeline;
+pub mod session;
+pub mod output;
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod failure;

@@ -101,7 +101,9 @@ impl Image {
 
     /// Whether the chain reaches PID 1 or 2.
     pub fn lineage_complete(&self) -> bool {
-        self.lineage().last().is_some_and(|first| matches!(first.parent, Parent::Root))
+        self.lineage()
+            .last()
+            .is_some_and(|first| matches!(first.parent, Parent::Root))
     }
 
     /// Whether `ancestor` is this process or one of its ancestors.

@@ -1,2 +1,6 @@
 //! Processes: who they are, what they run, who gave birth to them.
 pub mod image;
+pub mod inventory;
+mod lineage;
+mod program;
+pub mod table;

@@ -1,0 +1,345 @@
+//! One observation of every kind, fixed in every detail, for goldens, schemas and measurements.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracer::clock::WallOffset;
+use tracer::event::{BootTime, Endpoints, Errno, Name, ProcessKey, SocketId, Totals};
+use tracer::host::Host;
+use tracer::identity::BootId;
+use tracer::observation::{
+    ConnState, Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
+};
+use tracer::output::Context;
+use tracer::output::names::HookNames;
+use tracer::output::users::Users;
+use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// 2026-11-21T20:30:00Z, when the host of the samples was booted.
+const BOOTED_AT: i64 = 1_795_293_000 * SECOND as i64;
+
+/// The host of the samples, with the hooks of fentry mode.
+pub fn context() -> Context {
+    Context {
+        host: Host {
+            name: "node-1".into(),
+            machine_id: Some("0123456789abcdef0123456789abcdef".into()),
+            boot_id: BootId([0x42; 16]),
+        },
+        offset: WallOffset::new(BOOTED_AT),
+        hooks: HookNames {
+            connect: "fentry:tcp_connect".into(),
+            accept: "fexit:inet_csk_accept".into(),
+            connect_error: "fexit:tcp_v4_connect".into(),
+            state: "tp_btf:inet_sock_set_state".into(),
+            ..HookNames::default()
+        },
+        users: Users::fixed(&[(0, "root"), (33, "www-data")]),
+    }
+}
+
+/// A process without ancestors.
+pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name.as_bytes());
+    Image {
+        key: ProcessKey {
+            tgid,
+            start_ns: SECOND + u64::from(tgid) * 1_000,
+        },
+        key_rounded: false,
+        name: Name(comm),
+        euid: Some(0),
+        kernel_thread: false,
+        program: Arc::new(Program {
+            executable: Bytes::copy_from_slice(executable.as_bytes()),
+            arguments: Some(Bytes::copy_from_slice(arguments)),
+            working_directory: Bytes::from_static(b"/root"),
+            ..Program::default()
+        }),
+        parent: Parent::Root,
+        provenance: Provenance::Kernel,
+        depth: 0,
+    }
+}
+
+/// The same process as a child of `parent`.
+pub fn child_of(parent: &Arc<Image>, relation: Relation, child: Image) -> Arc<Image> {
+    let depth = parent.depth + 1;
+    Arc::new(Image {
+        parent: Parent::Known(relation, parent.clone()),
+        depth,
+        ..child
+    })
+}
+
+/// `curl` in a shell in a session of `sshd`.
+pub fn curl() -> Arc<Image> {
+    let old = |image: Image| Image {
+        provenance: Provenance::Procfs,
+        ..image
+    };
+    let systemd = Arc::new(old(image(
+        1,
+        "systemd",
+        "/usr/lib/systemd/systemd",
+        b"/sbin/init\0",
+    )));
+    let sshd = old(image(812, "sshd", "/usr/sbin/sshd", b"sshd: root@pts/0\0"));
+    let sshd = child_of(&systemd, Relation::Present, sshd);
+    let bash = child_of(
+        &sshd,
+        Relation::Birth,
+        old(image(4210, "bash", "/usr/bin/bash", b"-bash\0")),
+    );
+    let arguments = b"curl\0-s\0https://example.org\0";
+    child_of(
+        &bash,
+        Relation::Birth,
+        image(4312, "curl", "/usr/bin/curl", arguments),
+    )
+}
+
+/// A deleted program with the most awkward strings, whose parent nobody knows.
+pub fn awkward() -> Arc<Image> {
+    let mut name = [0; 16];
+    name[..9].copy_from_slice(b"a\xff\\\x1b[31m\n");
+    let program = Program {
+        executable: Bytes::from_static(b"/tmp/\xfe\x80 \"x\""),
+        arguments: Some(Bytes::from_static(b"a\xff\0\0back\\slash\x07\0cut")),
+        arguments_truncated: true,
+        working_directory: Bytes::from_static("/tmp/\u{202e}dir".as_bytes()),
+        deleted: true,
+        ..Program::default()
+    };
+    let plain = image(5001, "", "", b"");
+    let provenance = Provenance::Procfs;
+    let program = Arc::new(program);
+    let (name, parent) = (Name(name), Parent::Unknown);
+    let euid = Some(4_000_000_000);
+    Arc::new(Image {
+        name,
+        parent,
+        program,
+        provenance,
+        euid,
+        key_rounded: true,
+        ..plain
+    })
+}
+
+/// An outbound connection of `curl`, with its other end on the same host.
+pub fn egress() -> Connection {
+    Connection {
+        id: ConnectionId {
+            first_seen_ns: 2 * SECOND,
+            serial: 0,
+        },
+        socket: SocketId(0xffff_8880_1234_5678),
+        endpoints: Endpoints {
+            netns: 4_026_531_840,
+            local: "127.0.0.1:51234".parse().expect("an address"),
+            remote: "127.0.0.1:443".parse().expect("an address"),
+            ipv6_socket: false,
+        },
+        direction: Direction::Egress,
+        owner: Some(curl().key),
+        owner_provenance: Provenance::Kernel,
+        opening: Opening::Connect,
+        peer: Some(ConnectionId {
+            first_seen_ns: 2 * SECOND,
+            serial: 1,
+        }),
+        opened_at: Some(BootTime(2 * SECOND)),
+    }
+}
+
+/// An inbound connection over IPv6, from another host.
+pub fn ingress() -> Connection {
+    let endpoints = Endpoints {
+        local: "[2001:db8::1]:22".parse().expect("an address"),
+        remote: "[2001:db8::2]:40000".parse().expect("an address"),
+        ipv6_socket: true,
+        ..egress().endpoints
+    };
+    let id = ConnectionId {
+        first_seen_ns: 2 * SECOND,
+        serial: 2,
+    };
+    let (direction, opening) = (Direction::Ingress, Opening::Accept);
+    Connection {
+        id,
+        endpoints,
+        direction,
+        opening,
+        peer: None,
+        ..egress()
+    }
+}
+
+/// A listening socket.
+pub fn listener() -> Connection {
+    let endpoints = Endpoints {
+        local: "0.0.0.0:443".parse().expect("an address"),
+        remote: "0.0.0.0:0".parse().expect("an address"),
+        ..egress().endpoints
+    };
+    let id = ConnectionId {
+        first_seen_ns: SECOND,
+        serial: 0,
+    };
+    Connection {
+        id,
+        endpoints,
+        opening: Opening::State,
+        ..ingress()
+    }
+}
+
+/// A connection of which little is known.
+pub fn unattributed() -> Connection {
+    let endpoints = Endpoints {
+        netns: 0,
+        local: "0.0.0.0:0".parse().expect("an address"),
+        ..egress().endpoints
+    };
+    let id = ConnectionId {
+        first_seen_ns: 3 * SECOND,
+        serial: 0,
+    };
+    let (owner_provenance, opening) = (Provenance::Unknown, Opening::Attempt);
+    Connection {
+        id,
+        endpoints,
+        owner_provenance,
+        opening,
+        owner: None,
+        peer: None,
+        ..egress()
+    }
+}
+
+/// What the samples are about; they borrow from it.
+pub struct Samples {
+    curl: Arc<Image>,
+    awkward: Arc<Image>,
+    egress: Connection,
+    ingress: Connection,
+    listener: Connection,
+    unattributed: Connection,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self {
+            curl: curl(),
+            awkward: awkward(),
+            egress: egress(),
+            ingress: ingress(),
+            listener: listener(),
+            unattributed: unattributed(),
+        }
+    }
+}
+
+impl Samples {
+    /// One observation of every kind, and of some kinds a second with less that is known.
+    pub fn observations(&self) -> Vec<Observation<'_>> {
+        let facts = self
+            .process_facts()
+            .into_iter()
+            .chain(self.connection_facts());
+        let timed = |(index, fact)| Observation {
+            time: time(index),
+            fact,
+        };
+        facts.enumerate().map(timed).collect()
+    }
+
+    fn process_facts(&self) -> Vec<Fact<'_>> {
+        vec![
+            Fact::ProcessForked(&self.curl),
+            Fact::ProcessExecuted(&self.curl),
+            Fact::ProcessExecuted(&self.awkward),
+            Fact::ProcessExited {
+                process: &self.curl,
+                status: 7 << 8,
+            },
+            Fact::ProcessExited {
+                process: &self.awkward,
+                status: 9,
+            },
+        ]
+    }
+
+    fn connection_facts(&self) -> Vec<Fact<'_>> {
+        let (connection, process) = (&self.egress, Some(&self.curl));
+        let totals = Totals {
+            sent: 78,
+            received: 1_256_123,
+            rtt_us: Some(43),
+            retransmits: 2,
+        };
+        let duration_ns = Some(12_345_678);
+        let (refused, reset) = (Some(Errno(111)), Some(Errno(104)));
+        vec![
+            Fact::ListenOpened {
+                connection: &self.listener,
+                process: Some(&self.awkward),
+            },
+            Fact::ConnectionOpened {
+                connection,
+                process,
+                connect_duration_ns: Some(54_321),
+            },
+            Fact::ConnectionAccepted {
+                connection: &self.ingress,
+                process: Some(&self.awkward),
+            },
+            Fact::ConnectionFailed {
+                connection,
+                process,
+                errno: refused,
+                state: ConnState::REJ,
+            },
+            Fact::ConnectionFailed {
+                connection: &self.unattributed,
+                process: None,
+                errno: None,
+                state: ConnState::S0,
+            },
+            Fact::ConnectionClosed {
+                connection,
+                process,
+                totals: Some(totals),
+                duration_ns,
+                state: ConnState::SF,
+                errno: None,
+            },
+            Fact::ConnectionClosed {
+                connection: &self.ingress,
+                process: None,
+                totals: None,
+                duration_ns: None,
+                state: ConnState::RSTO,
+                errno: reset,
+            },
+            Fact::ListenClosed {
+                connection: &self.listener,
+                process: None,
+            },
+            Fact::Lost(Loss {
+                stage: "ring",
+                kind: "connect",
+                unit: LossUnit::Record,
+                count: 17,
+            }),
+        ]
+    }
+}
+
+fn time(index: usize) -> BootTime {
+    BootTime(10 * SECOND + index as u64 * 1_234_567)
+}

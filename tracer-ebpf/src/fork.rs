@@ -1,0 +1,34 @@
+//! A process begins.
+//!
+//! `TRACE_EVENT(sched_process_fork, TP_PROTO(struct task_struct *parent, struct task_struct *child))`,
+//! include/trace/events/sched.h. It fires in the parent, before the child runs for the first time,
+//! so that in the ring a process precedes whatever it does. Threads pass here too.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::record::{Fork, kind};
+
+use crate::{
+    kernel::{Direct, Source, layout::layout, task},
+    ring,
+};
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent = Direct(ctx.arg(0));
+    let child = Direct(ctx.arg(1));
+    let tgid: Option<u32> = child.load(layout!(task_tgid));
+    if tgid != child.load(layout!(task_pid)) {
+        return 0;
+    }
+    ring::submit(kind::FORK, 0, |record: *mut Fork| {
+        // SAFETY: a reserved record.
+        unsafe {
+            task::fill(parent, &raw mut (*record).parent)?;
+            (*record).child_tgid = tgid?;
+            (*record).padding = 0;
+            (*record).child_start_ns = child.load(layout!(task_start_boottime))?;
+        }
+        Some(())
+    });
+    0
+}

@@ -1,0 +1,140 @@
+//! Paths, by walking from a file up to the root of its mount namespace.
+//!
+//! `bpf_d_path` is not for tracepoints, so this is `prepend_path` (fs/d_path.c) without its locks: a
+//! rename at that very moment can mix old and new names, as it can for a reader of /proc.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+
+use tracer_common::record::EXEC_PATH_MAX;
+
+use super::{
+    layout::layout,
+    source::{Source, read_remote},
+};
+
+/// Longest component with its NUL: `NAME_MAX` + 1.
+const COMPONENT_MAX: usize = 256;
+/// Components and mounts on the way; deeper paths are cut.
+const STEPS: usize = 96;
+
+/// The end of a path: what `struct path` holds.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    mount: *const u8,
+    dentry: *const u8,
+}
+
+/// A path that has been written out.
+pub(crate) struct Written {
+    /// Bytes of the buffer that are in use now.
+    pub(crate) used: usize,
+    /// The directories nearest to the root are missing.
+    pub(crate) truncated: bool,
+}
+
+impl Path {
+    /// From a `struct path` at `offset` in `source`.
+    #[inline(always)]
+    pub(crate) fn load(source: impl Source, offset: u32) -> Option<Self> {
+        Some(Self {
+            mount: source.load(offset + layout!(path_mnt))?,
+            dentry: source.load(offset + layout!(path_dentry))?,
+        })
+    }
+
+    /// Whether the name is gone from its directory (`d_unlinked`).
+    #[inline(always)]
+    pub(crate) fn is_deleted(self) -> bool {
+        read_remote::<u64>(self.dentry.wrapping_add(layout!(dentry_hash_pprev) as usize)) == Some(0)
+    }
+
+    /// Whether it lies in a mount internal to the kernel (`MNT_NS_INTERNAL`), as memfds do.
+    #[inline(always)]
+    pub(crate) fn is_internal(self) -> bool {
+        const MNT_NS_INTERNAL: i64 = -22;
+        let namespace = self
+            .mount
+            .wrapping_sub(layout!(mount_mnt) as usize)
+            .wrapping_add(layout!(mount_ns) as usize);
+        read_remote::<i64>(namespace) == Some(MNT_NS_INTERNAL)
+    }
+
+    /// Writes the components from the file up to the root, each with its NUL, into `buffer` from
+    /// `used` on, as long as they end before `limit`.
+    ///
+    /// # Safety
+    /// `buffer` must be writable up to `limit`.
+    #[inline(always)]
+    pub(crate) unsafe fn write(self, buffer: *mut u8, mut used: usize, limit: usize) -> Written {
+        let Self { mut mount, mut dentry } = self;
+        let name_index = (layout!(dentry_name) - layout!(dentry_parent)) as usize;
+        let mut root = mount_root(mount);
+        for _ in 0..STEPS {
+            // `d_parent` and `d_name` are neighbours: one call reads both.
+            let Some(fields) =
+                read_remote::<[u64; 4]>(dentry.wrapping_add(layout!(dentry_parent) as usize))
+            else {
+                break;
+            };
+            let fields = MaybeUninit::new(fields);
+            let fields = fields.as_ptr().cast::<u8>();
+            // SAFETY: the loader has checked that the name lies within the four words.
+            let (parent, name) = unsafe {
+                (
+                    fields.cast::<*const u8>().read_volatile(),
+                    fields.add(name_index).cast::<*const u8>().read_volatile(),
+                )
+            };
+            if dentry == root || dentry == parent {
+                let this = mount.wrapping_sub(layout!(mount_mnt) as usize);
+                let above: Option<*const u8> =
+                    read_remote(this.wrapping_add(layout!(mount_parent) as usize));
+                let point: Option<*const u8> =
+                    read_remote(this.wrapping_add(layout!(mount_mountpoint) as usize));
+                let (Some(above), Some(point)) = (above, point) else {
+                    break;
+                };
+                if above == this {
+                    return Written { used, truncated: false };
+                }
+                dentry = point;
+                mount = above.wrapping_add(layout!(mount_mnt) as usize);
+                root = mount_root(mount);
+                continue;
+            }
+            if used > limit - COMPONENT_MAX {
+                break;
+            }
+            // SAFETY: there is room for a component below `limit`; the helper checks the source.
+            let length = unsafe {
+                bpf_probe_read_kernel_str(buffer.add(used).cast(), COMPONENT_MAX as u32, name.cast())
+            };
+            if length <= 0 || length > COMPONENT_MAX as i64 {
+                break;
+            }
+            used = bounded(used + length as usize);
+            dentry = parent;
+        }
+        Written { used, truncated: true }
+    }
+}
+
+/// The same value, of which the verifier knows no more than that it is below 16 KiB. Otherwise it
+/// would tell apart each number of components by the least length that they can have, and verify
+/// what follows for each of them.
+#[inline(always)]
+fn bounded(used: usize) -> usize {
+    const { assert!(EXEC_PATH_MAX * 2 <= 0x3fff) };
+    let mut used = used;
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{0} &= 0x3fff", inout(reg) used, options(pure, nomem)) };
+    used
+}
+
+/// The dentry at which a mount begins; null if it cannot be read.
+#[inline(always)]
+fn mount_root(mount: *const u8) -> *const u8 {
+    read_remote(mount.wrapping_add(layout!(vfsmount_root) as usize)).unwrap_or(core::ptr::null())
+}

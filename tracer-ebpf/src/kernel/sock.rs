@@ -1,0 +1,53 @@
+//! Both ends of a socket.
+
+use tracer_common::record::Endpoints;
+
+use super::{layout::layout, source::Source};
+
+/// include/linux/socket.h
+pub(crate) const AF_INET: u16 = 2;
+/// include/linux/socket.h
+pub(crate) const AF_INET6: u16 = 10;
+/// include/uapi/linux/in.h
+pub(crate) const IPPROTO_TCP: u32 = 6;
+
+/// Whether `sock` is a TCP one over IP. MPTCP's upper socket (protocol 262) is not: its subflows
+/// are.
+#[inline(always)]
+pub(crate) fn is_tcp(sock: impl Source) -> bool {
+    // A u16 since 5.6; the kernels before are not supported.
+    sock.load::<u16>(layout!(sock_protocol)) == Some(IPPROTO_TCP as u16)
+        && matches!(sock.load::<u16>(layout!(sock_family)), Some(AF_INET | AF_INET6))
+}
+
+/// Fills in both ends.
+#[inline(always)]
+pub(crate) fn fill_endpoints(sock: impl Source, to: *mut Endpoints) -> Option<()> {
+    let family: u16 = sock.load(layout!(sock_family))?;
+    let net = sock.follow(layout!(sock_net))?;
+    // SAFETY: `to` points to a reserved record.
+    unsafe {
+        (*to).family = family;
+        (*to).local_port = sock.load(layout!(sock_num))?;
+        (*to).remote_port = u16::from_be(sock.load(layout!(sock_dport))?);
+        (*to).state = sock.load(layout!(sock_state))?;
+        (*to).padding = 0;
+        (*to).netns = net.load(layout!(net_inum))?;
+        (*to).padding2 = 0;
+        let local = (&raw mut (*to).local).cast::<u64>();
+        let remote = (&raw mut (*to).remote).cast::<u64>();
+        if family == AF_INET {
+            local.write(u64::from(sock.load::<u32>(layout!(sock_rcv_saddr))?.to_le()));
+            local.add(1).write(0);
+            remote.write(u64::from(sock.load::<u32>(layout!(sock_daddr))?.to_le()));
+            remote.add(1).write(0);
+        } else {
+            let (source, destination) = (layout!(sock_v6_rcv_saddr), layout!(sock_v6_daddr));
+            local.write(sock.load(source)?);
+            local.add(1).write(sock.load(source + 8)?);
+            remote.write(sock.load(destination)?);
+            remote.add(1).write(sock.load(destination + 8)?);
+        }
+    }
+    Some(())
+}

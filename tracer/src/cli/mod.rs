@@ -1,0 +1,199 @@
+//! The command line as typed.
+//!
+//! In: arguments. Out: a [`Command`] whose values are each well formed; [`config`](crate::config)
+//! resolves what depends on one another or on the surroundings.
+
+mod capture;
+mod filter;
+mod output;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
+pub use self::filter::FilterArgs;
+pub use self::output::{Color, OutputArgs, OutputFormat};
+use crate::failure::Failure;
+
+/// Shows which process, started by whom, is behind each network connection on this host
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit status: 0 done, 1 run-time failure, 2 usage, 3 unsupported kernel or missing privilege.
+Events go to stdout, everything else to stderr.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run as a daemon: every event on the host to an output, and metrics
+    Run(RunArgs),
+    /// Show what happens now, on the host or in the tree of a command
+    Trace(TraceArgs),
+    /// Tell what this kernel offers, which hook serves each moment, and what is lost
+    Doctor(DoctorArgs),
+    /// Print the JSON Schema of the events
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        #[arg(value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
+    /// Print the manual page
+    Man,
+    /// Tell what an entity id or a connection id says
+    DecodeId(DecodeIdArgs),
+    /// Print the version
+    Version,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// What to write, and where.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How to see it.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// What to serve.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
+    /// Where to serve metrics and health, or `off`
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:10935",
+        help_heading = "Metrics"
+    )]
+    pub metrics_listen: MetricsListen,
+    /// What to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Arguments of `trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// End after this time, e.g. 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// What to write, and where.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How to see it.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// What to serve.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
+    /// Where to serve metrics and health, or `off`
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "off",
+        help_heading = "Metrics"
+    )]
+    pub metrics_listen: MetricsListen,
+    /// What to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// A command to run: only what it and its descendants do is shown
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// How to see it.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+}
+
+/// Arguments of `decode-id`.
+#[derive(Args, Debug)]
+pub struct DecodeIdArgs {
+    /// The id, as it stands in `entity_id` or `connection_id`
+    #[arg(value_name = "ID", allow_hyphen_values = true)]
+    pub id: String,
+    /// For people or for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: DecodeIdFormat,
+}
+
+/// How `decode-id` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DecodeIdFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+impl Cli {
+    /// The clap definition, from which completions and the manual are made.
+    pub fn definition() -> clap::Command {
+        Self::command()
+    }
+
+    /// Parses the arguments of this process. What only asks for help is printed by the caller.
+    pub fn parse_arguments() -> Result<Self, Parsed> {
+        Self::try_parse().map_err(Parsed::from)
+    }
+}
+
+/// Why there is no command.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Help or the version was asked for; this is its text.
+    Help(clap::Error),
+    /// The arguments make no sense.
+    Failure(Failure),
+}
+
+impl From<clap::Error> for Parsed {
+    /// Of clap's message the first paragraph says what is wrong; one line has to do.
+    fn from(error: clap::Error) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Help(error),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Self::Failure(Failure::usage("no command given: see `tracer --help`"))
+            }
+            _ => {
+                let text = error.render().to_string();
+                let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+                let message = message.strip_prefix("error: ").unwrap_or(message);
+                let tip = rest
+                    .split("\n\n")
+                    .find_map(|part| part.trim().strip_prefix("tip: "));
+                let tip = tip.map(|tip| format!("{tip}; ")).unwrap_or_default();
+                Self::Failure(Failure::usage(format_args!(
+                    "{message}: {tip}see `tracer --help`"
+                )))
+            }
+        }
+    }
+}
+
+/// A shell that completions are for.
+pub fn shell(name: &str) -> Option<Shell> {
+    Shell::from_str(name, false).ok()
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "not a time such as 30s, 5m or 1h30m".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "a time cannot be negative".to_owned())
+}

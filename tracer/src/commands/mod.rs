@@ -1,0 +1,43 @@
+//! The commands. In: what was asked for. Out: what it prints, or why it failed.
+
+mod completions;
+mod decode_id;
+mod doctor;
+mod man;
+mod run;
+mod schema;
+mod trace;
+mod version;
+
+use std::io::{self, ErrorKind, Write};
+
+pub use self::version::{VERSION, target};
+use crate::cli::Command;
+use crate::config::{Config, Surroundings, capture};
+use crate::failure::Failure;
+
+/// Does what was asked for.
+pub fn execute(command: Command) -> Result<(), Failure> {
+    let surroundings = Surroundings::of_process();
+    match command {
+        Command::Run(args) => run::run(Config::of_run(args, surroundings)),
+        Command::Trace(args) => trace::trace(Config::of_trace(args, surroundings)),
+        Command::Doctor(args) => doctor::doctor(&capture(&args.capture)),
+        Command::Schema => print(schema::schema()),
+        Command::Completions { shell } => print(&completions::completions(&shell)?),
+        Command::Man => print(&man::man()?),
+        Command::DecodeId(args) => print(decode_id::decode_id(&args)?.as_bytes()),
+        Command::Version => print(version::version().as_bytes()),
+    }
+}
+
+/// Prints all of it to stdout. A reader that goes away has read enough.
+pub fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(format_args!(
+            "cannot write to stdout: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}

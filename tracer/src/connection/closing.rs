@@ -1,0 +1,226 @@
+//! How connections, attempts and listeners end.
+
+use super::entry::{Echo, Entry, Owner, Phase};
+use super::outcome::{self, ECANCELED};
+use super::table::{ConnectionTable, Context};
+use crate::arena::Handle;
+use crate::event::{BootTime, Close, Endpoints, SocketId, TcpState};
+use crate::observation::{Direction, Fact};
+use crate::process::image::Provenance;
+use crate::process::table::ProcessTable;
+
+/// How many connections that ended before they were accepted are remembered for a late accept.
+const NEVER_ACCEPTED_MAX: usize = 1_024;
+
+impl ConnectionTable {
+    /// A socket reaches CLOSE.
+    pub(crate) fn close(&mut self, close: &Close, context: &mut Context<'_>) {
+        if close.old_state == TcpState::Close {
+            return;
+        }
+        let Some(handle) = self.closing(close, context) else {
+            return self.close_unknown(close, context);
+        };
+        let entry = &mut self.entries[handle];
+        let connection = &mut entry.connection;
+        connection.endpoints = connection.endpoints.completed_by(&close.endpoints);
+        match (&entry.phase, close.old_state) {
+            (Phase::Listening, _) => self.unlisten(handle, context),
+            (
+                &(Phase::Attempted { thread } | Phase::Connecting { thread }),
+                TcpState::SynSent | TcpState::SynReceived,
+            ) => self.end_attempt(handle, Some(thread), close, context),
+            (Phase::Unaccepted, _) => self.end_unaccepted(handle, close, context),
+            _ => self.end(handle, close, context),
+        }
+    }
+
+    /// This host sent a reset for a connection, before or just after its close.
+    pub(crate) fn reset_sent(&mut self, socket: SocketId, context: &mut Context<'_>) {
+        let Some(handle) = self.find(socket) else {
+            return;
+        };
+        let entry = &mut self.entries[handle];
+        match entry.phase {
+            Phase::Open | Phase::Unaccepted => entry.reset_sent = true,
+            Phase::Ending(_) => {
+                entry.reset_sent = true;
+                self.release(handle, context);
+            }
+            // A listener, or an attempt, answers a stray segment.
+            _ => {}
+        }
+    }
+
+    /// Reports an entry whose wait is over as what it is, and takes it out.
+    pub(super) fn release(&mut self, handle: Handle, context: &mut Context<'_>) {
+        let entry = &self.entries[handle];
+        let (since, no_echo) = (
+            entry.since,
+            Echo {
+                thread: None,
+                errno: None,
+                left: 0,
+            },
+        );
+        match entry.phase {
+            Phase::Attempted { .. } => self.fail(handle, None, since, no_echo, context),
+            Phase::Cancelled { thread: Some(_) } => {
+                // Without a local port it was not given up: it never got so far.
+                let begun = entry.connection.endpoints.local.port() != 0;
+                self.fail(handle, begun.then_some(ECANCELED), since, no_echo, context);
+            }
+            Phase::Ending(close) => self.report_closed(handle, &close, since, context),
+            _ => self.remove(handle, context.processes),
+        }
+    }
+
+    /// The entry that this close is about. An entry that contradicts it is of an earlier socket.
+    fn closing(&mut self, close: &Close, context: &mut Context<'_>) -> Option<Handle> {
+        let handle = self.find(close.socket)?;
+        let entry = &self.entries[handle];
+        if entry.phase.can_leave(close.old_state)
+            && entry.connection.endpoints.agree_with(&close.endpoints)
+        {
+            return Some(handle);
+        }
+        self.vacate(close.socket, context);
+        None
+    }
+
+    /// A close of which the beginning was not seen.
+    fn close_unknown(&mut self, close: &Close, context: &mut Context<'_>) {
+        let mut connection = self.unknown(close.socket, close.endpoints, context.time);
+        match close.old_state {
+            TcpState::Listen => {
+                connection.direction = Direction::Ingress;
+                context.observe(Fact::ListenClosed {
+                    connection: &connection,
+                    process: None,
+                });
+            }
+            TcpState::SynSent => {
+                connection.direction = Direction::Egress;
+                let phase = Phase::Cancelled { thread: None };
+                let handle = self.insert(connection, None, phase, context);
+                self.end_attempt(handle, None, close, context);
+            }
+            _ => {
+                let handle = self.insert(connection, None, Phase::Unaccepted, context);
+                self.end_unaccepted(handle, close, context);
+            }
+        }
+    }
+
+    /// An attempt is over. Without an error on the socket it was given up, or the system call that
+    /// made it fails and tells why.
+    fn end_attempt(
+        &mut self,
+        handle: Handle,
+        thread: Option<u32>,
+        close: &Close,
+        context: &mut Context<'_>,
+    ) {
+        if close.errno.is_none() {
+            return self.set_phase(handle, Phase::Cancelled { thread }, context.time);
+        }
+        let left = 1 + u8::from(self.entries[handle].connection.endpoints.are_mapped());
+        let echo = Echo {
+            thread,
+            errno: None,
+            left,
+        };
+        self.fail(handle, close.errno, context.time, echo, context);
+    }
+
+    /// A connection is over. If this host had shut it down, a reset may still be sent for it.
+    fn end(&mut self, handle: Handle, close: &Close, context: &mut Context<'_>) {
+        if outcome::reset_may_follow(close) && !self.entries[handle].reset_sent {
+            self.set_phase(handle, Phase::Ending(*close), context.time);
+        } else {
+            self.report_closed(handle, close, context.time, context);
+        }
+    }
+
+    fn report_closed(
+        &mut self,
+        handle: Handle,
+        close: &Close,
+        time: BootTime,
+        context: &mut Context<'_>,
+    ) {
+        let Entry {
+            connection,
+            reset_sent,
+            ..
+        } = &self.entries[handle];
+        let process = self.entries[handle].process_now(context.processes).cloned();
+        let fact = Fact::ConnectionClosed {
+            connection,
+            process: process.as_ref(),
+            totals: close.totals,
+            duration_ns: connection.opened_at.map(|begin| time.since(begin)),
+            state: outcome::closed(connection.direction, close, *reset_sent),
+            errno: close.errno,
+        };
+        context.observe_at(time, fact);
+        self.remove(handle, context.processes);
+    }
+
+    /// A listener is gone. It is still found for a while: the kernel closes what was in its queue
+    /// only now.
+    fn unlisten(&mut self, handle: Handle, context: &mut Context<'_>) {
+        let entry = &self.entries[handle];
+        let process = entry.process_now(context.processes).cloned();
+        let connection = &entry.connection;
+        context.observe(Fact::ListenClosed {
+            connection,
+            process: process.as_ref(),
+        });
+        self.set_phase(handle, Phase::Unlistened, context.time);
+    }
+
+    /// A connection is over that nobody accepted, or whose beginning was not seen.
+    fn end_unaccepted(&mut self, handle: Handle, close: &Close, context: &mut Context<'_>) {
+        self.infer_owner(handle, context.processes);
+        let Entry {
+            owner, connection, ..
+        } = &self.entries[handle];
+        self.counters.unattributed += u64::from(owner.is_none());
+        if connection.direction == Direction::Ingress {
+            if self.never_accepted.len() == NEVER_ACCEPTED_MAX {
+                self.never_accepted.pop_front();
+            }
+            self.never_accepted.push_back(connection.clone());
+        }
+        self.end(handle, close, context);
+    }
+
+    /// Concludes from its local end who would have accepted a connection.
+    fn infer_owner(&mut self, handle: Handle, processes: &mut ProcessTable) {
+        let endpoints = self.entries[handle].connection.endpoints;
+        let Some(listener) = self.listener_owner(&endpoints) else {
+            return;
+        };
+        let owner = listener.map(|owner| owner.share(processes));
+        let entry = &mut self.entries[handle];
+        entry.connection.direction = Direction::Ingress;
+        if let Some(owner) = owner {
+            entry.connection.owner = Some(owner.at_open.key);
+            entry.connection.owner_provenance = Provenance::Inferred;
+            entry.owner = Some(owner);
+        }
+    }
+
+    /// The owner of what listens at a local end; `Some(None)` if processes share it, so that any of
+    /// them could be the one.
+    fn listener_owner(&self, endpoints: &Endpoints) -> Option<Option<&Owner>> {
+        let process = |owner: Option<&Owner>| owner.map(|owner| owner.process);
+        let mut owners = self
+            .listeners
+            .find(endpoints)
+            .map(|handle| self.entries[handle].owner.as_ref());
+        let first = owners.next()?;
+        Some(first.filter(|_| owners.all(|other| process(other) == process(first))))
+    }
+}

@@ -1,0 +1,10 @@
+//! Connections: who owns each, how it ended, what it carried.
+mod closing;
+mod endpoints;
+mod entry;
+mod inbound;
+mod listeners;
+mod outbound;
+mod outcome;
+mod peers;
+pub mod table;

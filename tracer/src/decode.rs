@@ -1,0 +1,360 @@
+//! From bytes to meaning.
+//!
+//! In: one record of the ring buffer, never trusted. Out: an [`Event`] that borrows the record's
+//! strings, or a [`DecodeError`] that says what is wrong with it. Nothing is allocated, and a record
+//! is read field by field: its structure serves only for offsets and types.
+
+use std::mem::{offset_of, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tracer_common::record::{self, kind};
+
+use crate::event::{
+    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, FileId, Name,
+    ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
+};
+
+/// Why a record cannot be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not even a header.
+    #[error("a record of {length} bytes lacks its header")]
+    NoHeader {
+        /// In bytes.
+        length: usize,
+    },
+    /// Another version of the kernel programs, perhaps.
+    #[error("record kind {kind} is unknown")]
+    UnknownKind {
+        /// [`record::Header::kind`].
+        kind: u16,
+    },
+    /// Too short or too long.
+    #[error("a {kind} record has {expected} bytes, this one {length}")]
+    Length {
+        /// Which record.
+        kind: &'static str,
+        /// In bytes, strings included.
+        expected: usize,
+        /// In bytes.
+        length: usize,
+    },
+    /// A value that has no meaning.
+    #[error("{field} cannot be {value}")]
+    Value {
+        /// Which field.
+        field: &'static str,
+        /// What stands in it.
+        value: u64,
+    },
+}
+
+/// A number, or an array of bytes, as it lies in a record.
+trait Field<const N: usize>: Sized {
+    fn read(bytes: [u8; N]) -> Self;
+}
+
+macro_rules! number_fields {
+    ($($number:ty),*) => {$(
+        impl Field<{ size_of::<$number>() }> for $number {
+            fn read(bytes: [u8; size_of::<$number>()]) -> Self {
+                <$number>::from_ne_bytes(bytes)
+            }
+        }
+    )*};
+}
+number_fields!(u8, u16, u32, u64);
+
+impl Field<16> for [u8; 16] {
+    fn read(bytes: [u8; 16]) -> Self {
+        bytes
+    }
+}
+
+/// Reads the field at `offset` of a record of `SIZE` bytes. `_type` is never called: it ties the
+/// result to the type which the field has in the record's structure `R`.
+#[inline(always)]
+fn read<R, T: Field<N>, const N: usize, const SIZE: usize>(
+    bytes: &[u8; SIZE],
+    offset: usize,
+    _type: impl Fn(&R) -> T,
+) -> T {
+    T::read(part(bytes, offset))
+}
+
+/// `field!(bytes, Structure, path.to.field)`: the value of that field. `bytes` is an array as long as
+/// the structure, so that no index can be out of bounds.
+macro_rules! field {
+    ($bytes:expr, $record:ty, $($path:ident).+) => {
+        read($bytes, offset_of!($record, $($path).+), |record: &$record| record.$($path).+)
+    };
+}
+/// The bytes at `offset` of a record.
+#[inline(always)]
+fn part<const N: usize, const SIZE: usize>(bytes: &[u8; SIZE], offset: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(&bytes[offset..offset + N]);
+    part
+}
+
+/// What the record in `bytes`, which has to be the whole of it, says.
+pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let header = bytes
+        .first_chunk::<{ size_of::<record::Header>() }>()
+        .ok_or(DecodeError::NoHeader {
+            length: bytes.len(),
+        })?;
+    let kind = match field!(header, record::Header, kind) {
+        kind::FORK => fork(exact("fork", bytes)?),
+        kind::EXEC => EventKind::Exec(exec(bytes)?),
+        kind::EXIT => exit(exact("exit", bytes)?),
+        kind::CONNECT => EventKind::Connect(socket(exact("connect", bytes)?)?),
+        kind::ATTEMPT => EventKind::Attempt(socket(exact("attempt", bytes)?)?),
+        kind::CONNECT_ERROR => connect_error(exact("connect_error", bytes)?)?,
+        kind::ACCEPT => accept(exact("accept", bytes)?)?,
+        kind::LISTEN => EventKind::Listen(socket(exact("listen", bytes)?)?),
+        kind::ESTABLISHED => established(exact("established", bytes)?)?,
+        kind::CLOSE => EventKind::Close(close(exact("close", bytes)?)?),
+        kind::RESET_SENT => reset(exact("reset", bytes)?),
+        kind => return Err(DecodeError::UnknownKind { kind }),
+    };
+    Ok(Event {
+        time: BootTime(field!(header, record::Header, time_ns)),
+        kind,
+    })
+}
+
+/// The record as an array, if its length is right.
+fn exact<'a, const SIZE: usize>(
+    kind: &'static str,
+    bytes: &'a [u8],
+) -> Result<&'a [u8; SIZE], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Length {
+        kind,
+        expected: SIZE,
+        length: bytes.len(),
+    })
+}
+
+fn fork(bytes: &[u8; size_of::<record::Fork>()]) -> EventKind<'static> {
+    EventKind::Fork {
+        parent: task(&part(bytes, offset_of!(record::Fork, parent))),
+        child: ProcessKey {
+            tgid: field!(bytes, record::Fork, child_tgid),
+            start_ns: field!(bytes, record::Fork, child_start_ns),
+        },
+    }
+}
+
+fn exec(bytes: &[u8]) -> Result<Exec<'_>, DecodeError> {
+    const SIZE: usize = size_of::<record::Exec>();
+    let Some((fixed, strings)) = bytes.split_first_chunk::<SIZE>() else {
+        return Err(DecodeError::Length {
+            kind: "exec",
+            expected: SIZE,
+            length: bytes.len(),
+        });
+    };
+    let path_len = usize::from(field!(fixed, record::Exec, path_len));
+    let cwd_len = usize::from(field!(fixed, record::Exec, cwd_len));
+    let args_len = usize::from(field!(fixed, record::Exec, args_len));
+    let expected = SIZE + path_len + cwd_len + args_len;
+    if bytes.len() != expected {
+        return Err(DecodeError::Length {
+            kind: "exec",
+            expected,
+            length: bytes.len(),
+        });
+    }
+    let (path, strings) = strings.split_at(path_len);
+    let (cwd, args) = strings.split_at(cwd_len);
+    let flags = field!(fixed, record::Exec, flags);
+    Ok(Exec {
+        task: task(&part(fixed, offset_of!(record::Exec, task))),
+        path,
+        cwd,
+        args,
+        file: FileId {
+            device: field!(fixed, record::Exec, device),
+            inode: field!(fixed, record::Exec, inode),
+        },
+        mode: field!(fixed, record::Exec, mode),
+        path_truncated: flags & record::EXEC_PATH_TRUNCATED != 0,
+        cwd_truncated: flags & record::EXEC_CWD_TRUNCATED != 0,
+        args_truncated: flags & record::EXEC_ARGS_TRUNCATED != 0,
+        args_unreadable: flags & record::EXEC_ARGS_UNREADABLE != 0,
+        memfd: flags & record::EXEC_MEMFD != 0,
+        deleted: flags & record::EXEC_DELETED != 0,
+    })
+}
+
+fn exit(bytes: &[u8; size_of::<record::Exit>()]) -> EventKind<'static> {
+    EventKind::Exit {
+        task: task(&part(bytes, offset_of!(record::Exit, task))),
+        status: field!(bytes, record::Exit, status),
+    }
+}
+
+fn socket(bytes: &[u8; size_of::<record::Socket>()]) -> Result<SocketMoment, DecodeError> {
+    let ends = &part(bytes, offset_of!(record::Socket, endpoints));
+    Ok(SocketMoment {
+        socket: SocketId(field!(bytes, record::Socket, socket)),
+        task: task(&part(bytes, offset_of!(record::Socket, task))),
+        endpoints: endpoints(ends)?,
+        state: tcp_state("endpoints.state", field!(ends, record::Endpoints, state))?,
+    })
+}
+
+fn connect_error(
+    bytes: &[u8; size_of::<record::Socket>()],
+) -> Result<EventKind<'static>, DecodeError> {
+    let errno = errno(field!(bytes, record::Socket, errno)).ok_or(DecodeError::Value {
+        field: "errno of connect_error",
+        value: 0,
+    })?;
+    Ok(EventKind::ConnectError(socket(bytes)?, errno))
+}
+
+fn accept(bytes: &[u8; size_of::<record::Socket>()]) -> Result<EventKind<'static>, DecodeError> {
+    let seen = match field!(bytes, record::Socket, header.flags) {
+        0 => AcceptSeen::AtAccept,
+        record::ACCEPT_BY_DESCRIPTOR => AcceptSeen::ByDescriptor,
+        record::ACCEPT_BY_PEER_NAME => AcceptSeen::ByPeerName,
+        flags => {
+            return Err(DecodeError::Value {
+                field: "flags of accept",
+                value: flags.into(),
+            });
+        }
+    };
+    Ok(EventKind::Accept(socket(bytes)?, seen))
+}
+
+fn established(
+    bytes: &[u8; size_of::<record::Established>()],
+) -> Result<EventKind<'static>, DecodeError> {
+    let flags = field!(bytes, record::Established, header.flags);
+    Ok(EventKind::Established {
+        socket: SocketId(field!(bytes, record::Established, socket)),
+        endpoints: endpoints(&part(bytes, offset_of!(record::Established, endpoints)))?,
+        inbound: flags & record::ESTABLISHED_INBOUND != 0,
+    })
+}
+
+fn close(bytes: &[u8; size_of::<record::Close>()]) -> Result<Close, DecodeError> {
+    let flags = field!(bytes, record::Close, flags);
+    Ok(Close {
+        socket: SocketId(field!(bytes, record::Close, socket)),
+        endpoints: endpoints(&part(bytes, offset_of!(record::Close, endpoints)))?,
+        old_state: tcp_state("old_state", field!(bytes, record::Close, old_state))?,
+        errno: errno(field!(bytes, record::Close, errno)),
+        fin_received: flags & record::CLOSE_FIN_RECEIVED != 0,
+        totals: (flags & record::CLOSE_NO_TOTALS == 0).then(|| totals(bytes)),
+    })
+}
+
+/// Payload only: without what was sent again, and without the FIN, which the kernel counts.
+fn totals(bytes: &[u8; size_of::<record::Close>()]) -> Totals {
+    let sent: u64 = field!(bytes, record::Close, bytes_sent);
+    let received: u64 = field!(bytes, record::Close, bytes_received);
+    let fin = field!(bytes, record::Close, flags) & record::CLOSE_FIN_RECEIVED;
+    let srtt_eighth_us = field!(bytes, record::Close, srtt_eighth_us);
+    Totals {
+        sent: sent.saturating_sub(field!(bytes, record::Close, bytes_retransmitted)),
+        received: received.saturating_sub(fin.into()),
+        rtt_us: (srtt_eighth_us != 0).then_some(srtt_eighth_us / 8),
+        retransmits: field!(bytes, record::Close, retransmits),
+    }
+}
+
+fn reset(bytes: &[u8; size_of::<record::Reset>()]) -> EventKind<'static> {
+    EventKind::ResetSent(SocketId(field!(bytes, record::Reset, socket)))
+}
+
+fn task(bytes: &[u8; size_of::<record::Task>()]) -> Task {
+    let flags = field!(bytes, record::Task, flags);
+    let readable = flags & record::TASK_IDS_ONLY == 0;
+    let mut comm = field!(bytes, record::Task, comm);
+    // Whatever follows the first NUL is not part of the name.
+    if let Some(end) = comm.iter().position(|&byte| byte == 0) {
+        comm[end..].fill(0);
+    }
+    Task {
+        tgid: field!(bytes, record::Task, tgid),
+        tid: field!(bytes, record::Task, tid),
+        start_ns: readable.then(|| field!(bytes, record::Task, start_ns)),
+        euid: readable.then(|| field!(bytes, record::Task, euid)),
+        kernel_thread: flags & record::TASK_KERNEL_THREAD != 0,
+        name: Name(comm),
+    }
+}
+
+fn endpoints(bytes: &[u8; size_of::<record::Endpoints>()]) -> Result<Endpoints, DecodeError> {
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+    let family = field!(bytes, record::Endpoints, family);
+    let local = field!(bytes, record::Endpoints, local);
+    let remote = field!(bytes, record::Endpoints, remote);
+    let (local, remote) = match family {
+        AF_INET => (IpAddr::V4(ipv4(local)), IpAddr::V4(ipv4(remote))),
+        AF_INET6 => unmapped(local.into(), remote.into()),
+        family => {
+            return Err(DecodeError::Value {
+                field: "family",
+                value: family.into(),
+            });
+        }
+    };
+    Ok(Endpoints {
+        netns: field!(bytes, record::Endpoints, netns),
+        local: SocketAddr::new(local, field!(bytes, record::Endpoints, local_port)),
+        remote: SocketAddr::new(remote, field!(bytes, record::Endpoints, remote_port)),
+        ipv6_socket: family == AF_INET6,
+    })
+}
+
+fn ipv4(bytes: [u8; 16]) -> Ipv4Addr {
+    Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])
+}
+
+/// The addresses of an IPv6 socket, as IPv4 if they are mapped. An end without an address takes the
+/// family of the other.
+fn unmapped(local: Ipv6Addr, remote: Ipv6Addr) -> (IpAddr, IpAddr) {
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    match (local.to_canonical(), remote.to_canonical()) {
+        (IpAddr::V6(local), remote @ IpAddr::V4(_)) if local.is_unspecified() => (any, remote),
+        (local @ IpAddr::V4(_), IpAddr::V6(remote)) if remote.is_unspecified() => (local, any),
+        ends => ends,
+    }
+}
+
+fn errno(value: u32) -> Option<Errno> {
+    (value != 0).then_some(Errno(value))
+}
+
+fn tcp_state(field: &'static str, value: u8) -> Result<TcpState, DecodeError> {
+    Ok(match value {
+        1 => TcpState::Established,
+        2 => TcpState::SynSent,
+        3 => TcpState::SynReceived,
+        4 => TcpState::FinWait1,
+        5 => TcpState::FinWait2,
+        6 => TcpState::TimeWait,
+        7 => TcpState::Close,
+        8 => TcpState::CloseWait,
+        9 => TcpState::LastAck,
+        10 => TcpState::Listen,
+        11 => TcpState::Closing,
+        12 => TcpState::NewSynReceived,
+        13 => TcpState::BoundInactive,
+        _ => {
+            return Err(DecodeError::Value {
+                field,
+                value: value.into(),
+            });
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

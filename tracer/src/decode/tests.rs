@@ -1,0 +1,337 @@
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Writes records as the kernel programs lay them out: fields in order, without gaps.
+#[derive(Clone, Default)]
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn record(kind: u16, flags: u16) -> Self {
+        Bytes::default().u16(kind).u16(flags).u32(0).u64(1_000)
+    }
+    fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+    fn u16(mut self, value: u16) -> Self {
+        self.0.extend(value.to_ne_bytes());
+        self
+    }
+    fn u32(mut self, value: u32) -> Self {
+        self.0.extend(value.to_ne_bytes());
+        self
+    }
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend(value.to_ne_bytes());
+        self
+    }
+    fn bytes(mut self, value: &[u8]) -> Self {
+        self.0.extend(value);
+        self
+    }
+    fn padded(self, value: &[u8]) -> Self {
+        let padding = vec![0; 16 - value.len()];
+        self.bytes(value).bytes(&padding)
+    }
+    fn task(self, flags: u32) -> Self {
+        self.u32(4312)
+            .u32(4313)
+            .u64(77)
+            .u32(1000)
+            .u32(flags)
+            .padded(b"curl\0junk")
+    }
+    fn ipv4(self, local: [u8; 4], remote: [u8; 4]) -> Self {
+        self.ends(2).padded(&local).padded(&remote)
+    }
+    fn ipv6(self, local: &str, remote: &str) -> Self {
+        let octets = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+        self.ends(10).bytes(&octets(local)).bytes(&octets(remote))
+    }
+    fn ends(self, family: u16) -> Self {
+        self.u16(family)
+            .u16(40_000)
+            .u16(443)
+            .u8(1)
+            .u8(0)
+            .u32(4_026_531_840)
+            .u32(0)
+    }
+    fn close(kind_flags: u8, old_state: u8) -> Self {
+        Bytes::record(kind::CLOSE, 0)
+            .u64(0xbeef)
+            .ipv4([127, 0, 0, 1], [127, 0, 0, 2])
+            .u64(110)
+            .u64(10)
+            .u64(51)
+            .u32(807)
+            .u32(3)
+            .u32(0)
+            .u8(old_state)
+            .u8(kind_flags)
+            .u16(0)
+    }
+    fn exec(path: &[u8], cwd: &[u8], args: &[u8], flags: u32) -> Self {
+        let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap();
+        Bytes::record(kind::EXEC, 0)
+            .task(0)
+            .u64(12)
+            .u32(8 << 20 | 1)
+            .u32(0o100_755)
+            .u16(length(path))
+            .u16(length(cwd))
+            .u16(length(args))
+            .u16(0)
+            .u32(flags)
+            .u32(0)
+            .bytes(path)
+            .bytes(cwd)
+            .bytes(args)
+    }
+    fn event(&self) -> EventKind<'_> {
+        decode(&self.0).unwrap().kind
+    }
+}
+
+fn socket_record(kind: u16, flags: u16, errno: u32) -> Bytes {
+    Bytes::record(kind, flags)
+        .u64(0xbeef)
+        .task(0)
+        .ipv4([127, 0, 0, 1], [127, 0, 0, 2])
+        .u32(errno)
+        .u32(0)
+}
+
+/// One well-formed record of each kind.
+fn every_kind() -> Vec<Bytes> {
+    vec![
+        Bytes::record(kind::FORK, 0)
+            .task(0)
+            .u32(5000)
+            .u32(0)
+            .u64(99),
+        Bytes::exec(b"curl\0bin\0usr\0", b"root\0", b"curl\0-s\0", 0),
+        Bytes::record(kind::EXIT, 0).task(0).u32(256).u32(0),
+        socket_record(kind::CONNECT, 0, 0),
+        socket_record(kind::ATTEMPT, 0, 0),
+        socket_record(kind::CONNECT_ERROR, 0, 101),
+        socket_record(kind::ACCEPT, 0, 0),
+        socket_record(kind::LISTEN, 0, 0),
+        Bytes::record(kind::ESTABLISHED, 1)
+            .u64(0xbeef)
+            .ipv4([1, 2, 3, 4], [5, 6, 7, 8]),
+        Bytes::close(0, 5),
+        Bytes::record(kind::RESET_SENT, 0).u64(0xbeef),
+    ]
+}
+
+#[test]
+fn each_kind_decodes_and_only_at_its_exact_length() {
+    let records = every_kind();
+    assert_eq!(records.len(), kind::COUNT - 1);
+    for record in records {
+        assert_eq!(decode(&record.0).unwrap().time, BootTime(1_000));
+        for length in 0..record.0.len() {
+            decode(&record.0[..length]).expect_err("a truncated record");
+        }
+        decode(&record.clone().u8(0).0).expect_err("a byte too many");
+    }
+}
+
+#[test]
+fn unknown_kind_is_an_error_that_names_it() {
+    for kind in [0, 12, u16::MAX] {
+        let error = decode(&Bytes::record(kind, 0).0).unwrap_err();
+        assert_eq!(error, DecodeError::UnknownKind { kind });
+        assert!(error.to_string().contains(&kind.to_string()));
+    }
+}
+
+#[test]
+fn task_has_name_up_to_the_nul() {
+    let record = socket_record(kind::CONNECT, 0, 0);
+    let EventKind::Connect(moment) = record.event() else {
+        panic!()
+    };
+    assert_eq!(
+        moment.task,
+        Task {
+            tgid: 4312,
+            tid: 4313,
+            start_ns: Some(77),
+            euid: Some(1000),
+            kernel_thread: false,
+            name: Name(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
+        }
+    );
+    assert_eq!(moment.socket, SocketId(0xbeef));
+    assert_eq!(moment.state, TcpState::Established);
+    assert_eq!(moment.endpoints.local, "127.0.0.1:40000".parse().unwrap());
+    assert_eq!(moment.endpoints.remote, "127.0.0.2:443".parse().unwrap());
+    assert_eq!(moment.endpoints.netns, 4_026_531_840);
+    assert!(!moment.endpoints.ipv6_socket);
+}
+
+#[test]
+fn inaccessible_task_has_neither_start_nor_user() {
+    let flags = record::TASK_IDS_ONLY | record::TASK_KERNEL_THREAD;
+    let record = Bytes::record(kind::EXIT, 0).task(flags).u32(9).u32(0);
+    let EventKind::Exit { task, status } = record.event() else {
+        panic!()
+    };
+    assert_eq!(
+        (task.start_ns, task.euid, task.kernel_thread),
+        (None, None, true)
+    );
+    assert_eq!(status, 9);
+}
+
+#[test]
+fn fork_names_both_processes() {
+    let record = &every_kind()[0];
+    let EventKind::Fork { parent, child } = record.event() else {
+        panic!()
+    };
+    assert_eq!(parent.tgid, 4312);
+    assert_eq!(
+        child,
+        ProcessKey {
+            tgid: 5000,
+            start_ns: 99
+        }
+    );
+}
+
+#[test]
+fn exec_strings_are_split_by_their_lengths() {
+    let flags = record::EXEC_ARGS_TRUNCATED | record::EXEC_DELETED;
+    let record = Bytes::exec(b"curl\0bin\0usr\0", b"root\0", b"curl\0-s\0", flags);
+    let EventKind::Exec(exec) = record.event() else {
+        panic!()
+    };
+    assert_eq!(exec.path, b"curl\0bin\0usr\0");
+    assert_eq!(exec.cwd, b"root\0");
+    assert_eq!(exec.args, b"curl\0-s\0");
+    assert_eq!(
+        exec.file,
+        FileId {
+            device: 8 << 20 | 1,
+            inode: 12
+        }
+    );
+    assert_eq!(exec.mode, 0o100_755);
+    assert!(exec.args_truncated && exec.deleted);
+    assert!(!exec.path_truncated && !exec.cwd_truncated && !exec.args_unreadable && !exec.memfd);
+}
+
+fn ends_of_ipv6_socket(local: &str, remote: &str) -> Endpoints {
+    let record = Bytes::record(kind::ESTABLISHED, 0)
+        .u64(1)
+        .ipv6(local, remote);
+    let EventKind::Established {
+        endpoints,
+        inbound: false,
+        ..
+    } = record.event()
+    else {
+        panic!()
+    };
+    endpoints
+}
+
+#[test]
+fn ipv4_mapped_addresses_become_ipv4() {
+    let ends = ends_of_ipv6_socket("::ffff:10.0.0.1", "::ffff:10.0.0.2");
+    assert_eq!(ends.local.ip(), "10.0.0.1".parse::<IpAddr>().unwrap());
+    assert_eq!(ends.remote.ip(), "10.0.0.2".parse::<IpAddr>().unwrap());
+    assert!(ends.ipv6_socket && ends.is_ipv4());
+}
+
+#[test]
+fn unset_end_takes_the_family_of_the_other() {
+    let any = "0.0.0.0".parse::<IpAddr>().unwrap();
+    assert_eq!(ends_of_ipv6_socket("::", "::ffff:10.0.0.2").local.ip(), any);
+    assert_eq!(
+        ends_of_ipv6_socket("::ffff:10.0.0.1", "::").remote.ip(),
+        any
+    );
+    assert!(ends_of_ipv6_socket("::", "fe80::1").local.is_ipv6());
+    assert!(ends_of_ipv6_socket("::", "::").local.is_ipv6());
+}
+
+#[test]
+fn totals_are_payload_only() {
+    let record = Bytes::close(record::CLOSE_FIN_RECEIVED, 5);
+    let EventKind::Close(close) = record.event() else {
+        panic!()
+    };
+    assert_eq!(close.old_state, TcpState::FinWait2);
+    assert_eq!(close.errno, None);
+    assert!(close.fin_received);
+    let totals = Totals {
+        sent: 100,
+        received: 50,
+        rtt_us: Some(100),
+        retransmits: 3,
+    };
+    assert_eq!(close.totals, Some(totals));
+}
+
+#[test]
+fn unreadable_totals_are_absent() {
+    let record = Bytes::close(record::CLOSE_NO_TOTALS, 5);
+    let EventKind::Close(close) = record.event() else {
+        panic!()
+    };
+    assert_eq!(close.totals, None);
+}
+
+#[test]
+fn accept_says_how_it_was_seen() {
+    let seen = |flags| match socket_record(kind::ACCEPT, flags, 0).event() {
+        EventKind::Accept(_, seen) => seen,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(seen(0), AcceptSeen::AtAccept);
+    assert_eq!(seen(record::ACCEPT_BY_DESCRIPTOR), AcceptSeen::ByDescriptor);
+    assert_eq!(seen(record::ACCEPT_BY_PEER_NAME), AcceptSeen::ByPeerName);
+}
+
+#[test]
+fn meaningless_values_are_errors() {
+    let bad = [
+        socket_record(kind::ACCEPT, 3, 0),
+        socket_record(kind::CONNECT_ERROR, 0, 0),
+        Bytes::close(0, 0),
+        Bytes::close(0, 14),
+        Bytes::record(kind::ESTABLISHED, 0)
+            .u64(1)
+            .ends(1)
+            .bytes(&[0; 32]),
+    ];
+    for record in bad {
+        assert!(matches!(decode(&record.0), Err(DecodeError::Value { .. })));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        let _ = decode(&bytes);
+    }
+
+    /// As above, but with a kind and a length that get past the first checks.
+    #[test]
+    fn any_content_gives_an_event_or_an_error(
+        index in 0..kind::COUNT - 1,
+        noise in prop::collection::vec(any::<u8>(), 512),
+    ) {
+        let mut bytes = every_kind().swap_remove(index).0;
+        let end = bytes.len();
+        bytes[2..].copy_from_slice(&noise[2..end]);
+        let _ = decode(&bytes);
+    }
+}

@@ -1,0 +1,355 @@
+//! Which events are shown: the same filter for what happens now, history and replay.
+//!
+//! In: observations. Out: whether each is wanted. Losses are never filtered out.
+
+use ipnet::IpNet;
+use regex_lite::Regex;
+
+use crate::event::ProcessKey;
+use crate::observation::{Connection, Observation};
+use crate::output::action::{Action, ActionSet};
+use crate::output::record::Record;
+use crate::process::image::Image;
+
+/// What to show. Conditions of different kinds must all hold; of several of one kind, one must.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Processes with one of these PIDs.
+    pub pids: Vec<u32>,
+    /// Processes that have one of these PIDs, or an ancestor that has.
+    pub trees: Vec<u32>,
+    /// Processes with such a name.
+    pub name: Option<Regex>,
+    /// Connections with one of these ports at either end, and listeners on them.
+    pub ports: Vec<u16>,
+    /// Connections whose other end is in one of these networks.
+    pub peers: Vec<IpNet>,
+    /// Connections over this family only.
+    pub family: Option<Family>,
+    /// Events of these kinds.
+    pub actions: ActionSet,
+    /// A process whose tree is not shown: the tracer itself.
+    pub hidden: Option<ProcessKey>,
+    /// A process whose tree alone is shown, even if it is part of a hidden one.
+    pub only_tree: Option<ProcessKey>,
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Version 4, also over an IPv6 socket.
+    Ipv4,
+    /// Version 6.
+    Ipv6,
+}
+
+impl Filter {
+    /// A filter that only leaves out what the process `tracer` and its children do.
+    pub fn hiding(tracer: ProcessKey) -> Self {
+        let actions = Action::ALL
+            .into_iter()
+            .fold(ActionSet::NONE, ActionSet::with);
+        Self {
+            hidden: Some(tracer),
+            actions,
+            ..Self::default()
+        }
+    }
+
+    /// Whether to show an observation.
+    pub fn admits(&self, observation: &Observation<'_>) -> bool {
+        let record = Record::of(observation);
+        if record.action == Action::EventsLost {
+            return true;
+        }
+        self.actions.contains(record.action)
+            && self.admits_scope(record.process.map(AsRef::as_ref))
+            && self.admits_process(record.process.map(AsRef::as_ref))
+            && self.admits_connection(&record)
+    }
+
+    fn admits_scope(&self, process: Option<&Image>) -> bool {
+        let is_in = |tree| process.is_some_and(|image| image.descends_from(tree));
+        match (self.only_tree, self.hidden) {
+            (Some(tree), _) => is_in(tree),
+            (None, Some(tree)) => !is_in(tree),
+            (None, None) => true,
+        }
+    }
+
+    fn admits_process(&self, process: Option<&Image>) -> bool {
+        if self.pids.is_empty() && self.trees.is_empty() && self.name.is_none() {
+            return true;
+        }
+        let Some(image) = process else { return false };
+        let has = |list: &[u32], image: &Image| list.contains(&image.key.tgid);
+        (self.pids.is_empty() || has(&self.pids, image))
+            && (self.trees.is_empty() || image.lineage().any(|image| has(&self.trees, image)))
+            && self
+                .name
+                .as_ref()
+                .is_none_or(|name| name.is_match(&String::from_utf8_lossy(image.name.as_bytes())))
+    }
+
+    fn admits_connection(&self, record: &Record<'_>) -> bool {
+        if self.ports.is_empty() && self.peers.is_empty() && self.family.is_none() {
+            return true;
+        }
+        let Some(connection) = record.connection else {
+            return false;
+        };
+        let family = if record.is_ipv4() {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        };
+        self.family.is_none_or(|wanted| wanted == family)
+            && self.admits_ports(connection)
+            && self.admits_peer(connection)
+    }
+
+    fn admits_ports(&self, Connection { endpoints, .. }: &Connection) -> bool {
+        let has = |port| self.ports.contains(&port);
+        self.ports.is_empty() || has(endpoints.local.port()) || has(endpoints.remote.port())
+    }
+
+    fn admits_peer(&self, Connection { endpoints, .. }: &Connection) -> bool {
+        let peer = endpoints.remote.ip();
+        // A listener has no peer, not even one in 0.0.0.0/0.
+        let is_known = !peer.is_unspecified();
+        self.peers.is_empty() || is_known && self.peers.iter().any(|net| net.contains(&peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{BootTime, Endpoints, Name, SocketId};
+    use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Opening};
+    use crate::process::image::{Parent, Provenance, Relation};
+
+    fn image(tgid: u32, name: &str, parent: Option<&Arc<Image>>) -> Arc<Image> {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name.as_bytes());
+        let known = |parent: &Arc<Image>| Parent::Known(Relation::Birth, parent.clone());
+        Arc::new(Image {
+            key: key(tgid),
+            key_rounded: false,
+            name: Name(comm),
+            euid: None,
+            kernel_thread: false,
+            program: Arc::default(),
+            parent: parent.map_or(Parent::Root, known),
+            provenance: Provenance::Kernel,
+            depth: 0,
+        })
+    }
+
+    fn key(tgid: u32) -> ProcessKey {
+        ProcessKey { tgid, start_ns: 1 }
+    }
+
+    fn connection(local: &str, remote: &str) -> Connection {
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        Connection {
+            id: ConnectionId {
+                first_seen_ns: 1,
+                serial: 0,
+            },
+            socket: SocketId(1),
+            endpoints: Endpoints {
+                netns: 1,
+                local,
+                remote,
+                ipv6_socket: false,
+            },
+            direction: Direction::Egress,
+            owner: None,
+            owner_provenance: Provenance::Kernel,
+            opening: Opening::Connect,
+            peer: None,
+            opened_at: None,
+        }
+    }
+
+    fn accepted<'a>(
+        connection: &'a Connection,
+        process: Option<&'a Arc<Image>>,
+    ) -> Observation<'a> {
+        let fact = Fact::ConnectionAccepted {
+            connection,
+            process,
+        };
+        Observation {
+            time: BootTime(1),
+            fact,
+        }
+    }
+
+    fn executed(process: &Arc<Image>) -> Observation<'_> {
+        Observation {
+            time: BootTime(1),
+            fact: Fact::ProcessExecuted(process),
+        }
+    }
+
+    /// systemd, a tracer, the command that it runs, a helper of its own, and curl beside them.
+    fn family() -> [Arc<Image>; 5] {
+        let systemd = image(1, "systemd", None);
+        let tracer = image(10, "tracer", Some(&systemd));
+        let command = image(11, "sh", Some(&tracer));
+        let helper = image(12, "helper", Some(&tracer));
+        let curl = image(20, "curl", Some(&systemd));
+        [systemd, tracer, command, helper, curl]
+    }
+
+    fn admitted(filter: &Filter) -> Vec<u32> {
+        let family = family();
+        let admitted = family
+            .iter()
+            .filter(|process| filter.admits(&executed(process)));
+        admitted.map(|process| process.key.tgid).collect()
+    }
+
+    #[test]
+    fn the_tracer_hides_itself_and_its_helpers_but_shows_the_command_asked_for() {
+        let filter = Filter {
+            hidden: Some(key(10)),
+            ..Filter::default()
+        };
+        assert_eq!(admitted(&filter), [1, 20]);
+        let filter = Filter {
+            only_tree: Some(key(11)),
+            ..filter
+        };
+        assert_eq!(admitted(&filter), [11]);
+        assert_eq!(admitted(&Filter::default()), [1, 10, 11, 12, 20]);
+    }
+
+    #[test]
+    fn processes_are_chosen_by_pid_tree_and_name() {
+        assert_eq!(
+            admitted(&Filter {
+                pids: vec![10, 20],
+                ..Filter::default()
+            }),
+            [10, 20]
+        );
+        assert_eq!(
+            admitted(&Filter {
+                trees: vec![10],
+                ..Filter::default()
+            }),
+            [10, 11, 12]
+        );
+        let name = Regex::new("^(curl|s)").ok();
+        assert_eq!(
+            admitted(&Filter {
+                name: name.clone(),
+                ..Filter::default()
+            }),
+            [1, 11, 20]
+        );
+        assert_eq!(
+            admitted(&Filter {
+                name,
+                trees: vec![10],
+                ..Filter::default()
+            }),
+            [11]
+        );
+    }
+
+    #[test]
+    fn connections_are_chosen_by_port_peer_and_family() {
+        let v4 = connection("10.0.0.1:4000", "192.0.2.7:443");
+        let v6 = connection("[::1]:4000", "[2001:db8::1]:22");
+        let admitted = |filter: Filter| [&v4, &v6].map(|it| filter.admits(&accepted(it, None)));
+        assert_eq!(
+            admitted(Filter {
+                ports: vec![443],
+                ..Filter::default()
+            }),
+            [true, false]
+        );
+        assert_eq!(
+            admitted(Filter {
+                ports: vec![4000],
+                ..Filter::default()
+            }),
+            [true, true]
+        );
+        let peers = vec![
+            "192.0.2.0/24".parse().unwrap(),
+            "2001:db8::2/128".parse().unwrap(),
+        ];
+        assert_eq!(
+            admitted(Filter {
+                peers,
+                ..Filter::default()
+            }),
+            [true, false]
+        );
+        let family = Some(Family::Ipv6);
+        assert_eq!(
+            admitted(Filter {
+                family,
+                ..Filter::default()
+            }),
+            [false, true]
+        );
+    }
+
+    #[test]
+    fn an_event_without_what_is_asked_for_is_not_shown() {
+        let curl = image(20, "curl", None);
+        let some = connection("10.0.0.1:4000", "192.0.2.7:443");
+        let by_process = Filter {
+            pids: vec![20],
+            ..Filter::default()
+        };
+        assert!(!by_process.admits(&accepted(&some, None)));
+        assert!(by_process.admits(&accepted(&some, Some(&curl))));
+        assert!(
+            !Filter {
+                ports: vec![443],
+                ..Filter::default()
+            }
+            .admits(&executed(&curl))
+        );
+        let listener = connection("0.0.0.0:80", "0.0.0.0:0");
+        let peers = vec!["0.0.0.0/0".parse().unwrap()];
+        assert!(
+            !Filter {
+                peers,
+                ..Filter::default()
+            }
+            .admits(&accepted(&listener, None))
+        );
+    }
+
+    #[test]
+    fn a_loss_is_always_shown() {
+        let loss = Loss {
+            stage: "ring",
+            kind: "exec",
+            unit: LossUnit::Record,
+            count: 1,
+        };
+        let lost = Observation {
+            time: BootTime(1),
+            fact: Fact::Lost(loss),
+        };
+        let actions = ActionSet::NONE;
+        assert!(
+            Filter {
+                actions,
+                pids: vec![1],
+                ..Filter::default()
+            }
+            .admits(&lost)
+        );
+    }
+}

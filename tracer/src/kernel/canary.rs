@@ -1,0 +1,120 @@
+//! The canary: a process and a connection of the tracer's own, to see whether the hooks see.
+//!
+//! An attached hook is not yet a hook that sees: vendors' kernels inline functions, policies detach
+//! programs. So at start the tracer runs a copy of itself that exits at once, connects to itself over
+//! loopback, and makes a connect fail, each of which every hook in question must show. None of it
+//! reaches an output.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+};
+
+use super::hooks::Moment;
+use crate::event::{Event, EventKind, SocketMoment};
+
+/// What the copy of the tracer is called; [`is_canary`] knows it by that.
+const NAME: &str = "tracer-canary";
+
+/// Whether this process is the copy, which has nothing to do.
+pub fn is_canary() -> bool {
+    std::env::args_os().next().is_some_and(|name| name == NAME)
+}
+
+/// What was done, and which moments have not been seen yet.
+#[derive(Debug)]
+pub struct Canary {
+    child: Child,
+    child_tgid: u32,
+    own_tgid: u32,
+    waiting: Vec<Moment>,
+    /// Why there was no connection: loopback is not up.
+    pub no_loopback: Option<io::Error>,
+}
+
+impl Canary {
+    /// Does everything that should be seen. `moments` are those that have a hook.
+    pub fn release(moments: impl IntoIterator<Item = Moment>) -> io::Result<Self> {
+        let child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let no_loopback = connect_to_self().err();
+        let fails = |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
+        // TCP to many is refused before a packet leaves.
+        let fails_v4 = fails((Ipv4Addr::BROADCAST, 9).into());
+        let fails_v6 = fails((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9).into());
+        let waiting = moments
+            .into_iter()
+            .filter(|moment| match moment {
+                Moment::Fork | Moment::Exec | Moment::Exit => true,
+                Moment::Connect | Moment::Accept | Moment::State => no_loopback.is_none(),
+                Moment::ConnectErrorV4 => fails_v4,
+                Moment::ConnectErrorV6 => fails_v6,
+                Moment::Reset => false,
+            })
+            .collect();
+        Ok(Self {
+            child_tgid: child.id(),
+            child,
+            own_tgid: std::process::id(),
+            waiting,
+            no_loopback,
+        })
+    }
+
+    /// Looks whether `event` is one of those that were caused.
+    pub fn observe(&mut self, event: &Event<'_>) {
+        if let Some(moment) = self.moment_of(event) {
+            self.waiting.retain(|waiting| *waiting != moment);
+        }
+    }
+
+    fn moment_of(&self, event: &Event<'_>) -> Option<Moment> {
+        let own = |moment: &SocketMoment| moment.task.tgid == self.own_tgid;
+        match &event.kind {
+            EventKind::Fork { child, .. } if child.tgid == self.child_tgid => Some(Moment::Fork),
+            EventKind::Exec(exec) if exec.task.tgid == self.child_tgid => Some(Moment::Exec),
+            EventKind::Exit { task, .. } if task.tgid == self.child_tgid => Some(Moment::Exit),
+            EventKind::Connect(moment) if own(moment) => Some(Moment::Connect),
+            EventKind::Accept(moment, _) if own(moment) => Some(Moment::Accept),
+            EventKind::Listen(moment) if own(moment) => Some(Moment::State),
+            EventKind::Attempt(moment) | EventKind::ConnectError(moment, _) if own(moment) => {
+                let ipv4 = moment.endpoints.is_ipv4();
+                Some(if ipv4 { Moment::ConnectErrorV4 } else { Moment::ConnectErrorV6 })
+            }
+            _ => None,
+        }
+    }
+
+    /// The moments that have not been seen yet.
+    pub fn waiting(&self) -> &[Moment] {
+        &self.waiting
+    }
+
+    /// Collects the copy, which has long exited.
+    pub fn end(mut self) -> io::Result<()> {
+        self.child.wait().map(drop)
+    }
+}
+
+/// Listens, connects, accepts and closes, all in this thread: the kernel completes the handshake
+/// without anyone's help.
+fn connect_to_self() -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (server, _) = listener.accept()?;
+    drop((client, server));
+    Ok(())
+}
+
+/// Whether the attempt got as far as the hooks on failing connects: without the address family, it
+/// does not.
+fn is_refusal_of_route(error: io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, PermissionDenied};
+    let kind = error.kind();
+    matches!(kind, AddrNotAvailable | HostUnreachable | NetworkUnreachable | PermissionDenied)
+}

@@ -1,0 +1,258 @@
+//! The hooks: every moment, and in which order its ways are tried.
+//!
+//! DESIGN: a moment has an ordered list of ways to see it; the loader takes the first that the
+//! kernel accepts. A way is a set of programs that only together show the moment.
+
+use std::fmt;
+
+/// A mode that can be forced with `--hook-mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HookMode {
+    /// fentry and fexit.
+    Fentry,
+    /// kprobe and kretprobe.
+    Kprobe,
+    /// Tracepoints and cgroup programs only.
+    Tracepoint,
+}
+
+impl HookMode {
+    /// All of them, cheapest first.
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+
+    /// As typed and printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+impl fmt::Display for HookMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where a program attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// `tp_btf`: a tracepoint by its BTF type.
+    BtfTracepoint(&'static str),
+    /// The entry of a kernel function.
+    Fentry(&'static str),
+    /// The return of a kernel function that has this many parameters.
+    Fexit(&'static str, u32),
+    /// The entry of a kernel function, by a breakpoint or ftrace.
+    Kprobe(&'static str),
+    /// The return of a kernel function, likewise.
+    Kretprobe(&'static str),
+    /// A socket address operation at the root cgroup.
+    Cgroup(&'static str),
+    /// A tracepoint by category and name.
+    Tracepoint(&'static str, &'static str),
+}
+
+impl Point {
+    /// The kernel function whose existence and signature it depends on.
+    pub const fn function(self) -> Option<&'static str> {
+        match self {
+            Self::Fentry(name) | Self::Fexit(name, _) | Self::Kprobe(name) | Self::Kretprobe(name) => {
+                Some(name)
+            }
+            Self::BtfTracepoint(_) | Self::Cgroup(_) | Self::Tracepoint(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BtfTracepoint(name) => write!(f, "tp_btf:{name}"),
+            Self::Fentry(name) => write!(f, "fentry:{name}"),
+            Self::Fexit(name, _) => write!(f, "fexit:{name}"),
+            Self::Kprobe(name) => write!(f, "kprobe:{name}"),
+            Self::Kretprobe(name) => write!(f, "kretprobe:{name}"),
+            Self::Cgroup(name) => write!(f, "cgroup:{name}"),
+            Self::Tracepoint(category, name) => write!(f, "tracepoint:{category}:{name}"),
+        }
+    }
+}
+
+/// A kernel program and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Name of the program in the object.
+    pub program: &'static str,
+    /// Where it attaches.
+    pub point: Point,
+}
+
+/// What can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Moment {
+    /// A process forks.
+    Fork,
+    /// A process executes a program.
+    Exec,
+    /// A process exits.
+    Exit,
+    /// A process opens an outbound connection.
+    Connect,
+    /// A process accepts a connection.
+    Accept,
+    /// An attempt over IPv4 fails before it begins.
+    ConnectErrorV4,
+    /// An attempt over IPv6 fails before it begins.
+    ConnectErrorV6,
+    /// Outcome, listen and close.
+    State,
+    /// This host resets a connection.
+    Reset,
+}
+
+impl Moment {
+    /// In the order in which they are attached: processes first, so that whoever acts is known;
+    /// `State` last of those that it may have to stand in for.
+    pub const ALL: [Self; 9] = [
+        Self::Fork,
+        Self::Exec,
+        Self::Exit,
+        Self::Connect,
+        Self::Accept,
+        Self::ConnectErrorV4,
+        Self::ConnectErrorV6,
+        Self::State,
+        Self::Reset,
+    ];
+
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "process forks",
+            Self::Exec => "process executes",
+            Self::Exit => "process exits",
+            Self::Connect => "connection opens",
+            Self::Accept => "connection accepted",
+            Self::ConnectErrorV4 => "IPv4 connect fails early",
+            Self::ConnectErrorV6 => "IPv6 connect fails early",
+            Self::State => "outcome, listen, close",
+            Self::Reset => "reset sent",
+        }
+    }
+
+    /// Whether the daemon is of no use without it.
+    pub const fn is_essential(self) -> bool {
+        !matches!(self, Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset)
+    }
+}
+
+/// One way to see a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// In which mode; `None` if in every mode.
+    pub mode: Option<HookMode>,
+    /// All of these have to be attached.
+    pub hooks: &'static [Hook],
+}
+
+/// A table of ways: the mode (`None`: every mode), then its hooks.
+macro_rules! ways {
+    ($($mode:expr => [$($program:literal at $point:expr),*],)*) => {
+        &[$(Way { mode: $mode, hooks: &[$(Hook { program: $program, point: $point }),*] }),*]
+    };
+}
+
+const FENTRY: Option<HookMode> = Some(HookMode::Fentry);
+const KPROBE: Option<HookMode> = Some(HookMode::Kprobe);
+const TRACEPOINT: Option<HookMode> = Some(HookMode::Tracepoint);
+
+const FORK: &[Way] = ways! {
+    None => ["sched_process_fork" at Point::BtfTracepoint("sched_process_fork")],
+};
+
+const EXEC: &[Way] = ways! {
+    None => ["sched_process_exec" at Point::BtfTracepoint("sched_process_exec")],
+};
+
+const EXIT: &[Way] = ways! {
+    None => ["sched_process_exit" at Point::BtfTracepoint("sched_process_exit")],
+};
+
+const CONNECT: &[Way] = ways! {
+    FENTRY => ["tcp_connect_fentry" at Point::Fentry("tcp_connect")],
+    KPROBE => ["tcp_connect_kprobe" at Point::Kprobe("tcp_connect")],
+    // The state change to SYN_SENT stands in.
+    TRACEPOINT => [],
+};
+
+const ACCEPT: &[Way] = ways! {
+    FENTRY => ["inet_csk_accept_fexit_2" at Point::Fexit("inet_csk_accept", 2)],
+    FENTRY => ["inet_csk_accept_fexit_4" at Point::Fexit("inet_csk_accept", 4)],
+    KPROBE => ["inet_csk_accept_kretprobe" at Point::Kretprobe("inet_csk_accept")],
+    TRACEPOINT => [
+        "cgroup_getpeername4" at Point::Cgroup("getpeername4"),
+        "cgroup_getpeername6" at Point::Cgroup("getpeername6"),
+        "sys_exit_accept" at Point::Tracepoint("syscalls", "sys_exit_accept"),
+        "sys_exit_accept4" at Point::Tracepoint("syscalls", "sys_exit_accept4")
+    ],
+};
+
+const CONNECT_ERROR_V4: &[Way] = ways! {
+    FENTRY => ["tcp_v4_connect_fexit" at Point::Fexit("tcp_v4_connect", 3)],
+    KPROBE => [
+        "tcp_v4_connect_kretprobe" at Point::Kretprobe("tcp_v4_connect"),
+        "tcp_v4_connect_kprobe" at Point::Kprobe("tcp_v4_connect")
+    ],
+    TRACEPOINT => ["cgroup_connect4" at Point::Cgroup("connect4")],
+};
+
+const CONNECT_ERROR_V6: &[Way] = ways! {
+    FENTRY => ["tcp_v6_connect_fexit" at Point::Fexit("tcp_v6_connect", 3)],
+    KPROBE => [
+        "tcp_v6_connect_kretprobe" at Point::Kretprobe("tcp_v6_connect"),
+        "tcp_v6_connect_kprobe" at Point::Kprobe("tcp_v6_connect")
+    ],
+    TRACEPOINT => ["cgroup_connect6" at Point::Cgroup("connect6")],
+};
+
+const STATE_POINT: Point = Point::BtfTracepoint("inet_sock_set_state");
+const STATE: &[Way] = ways! { None => ["inet_sock_set_state" at STATE_POINT], };
+const STATE_FOR_CONNECT: &[Way] = ways! { None => ["inet_sock_set_state_c" at STATE_POINT], };
+const STATE_FOR_ACCEPT: &[Way] = ways! { None => ["inet_sock_set_state_a" at STATE_POINT], };
+const STATE_FOR_BOTH: &[Way] = ways! { None => ["inet_sock_set_state_ca" at STATE_POINT], };
+
+const RESET: &[Way] = ways! {
+    None => ["tcp_send_reset" at Point::BtfTracepoint("tcp_send_reset")],
+};
+
+/// The ways to see `moment`, best first. `stand_in` matters for [`Moment::State`] alone.
+pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
+    match moment {
+        Moment::Fork => FORK,
+        Moment::Exec => EXEC,
+        Moment::Exit => EXIT,
+        Moment::Connect => CONNECT,
+        Moment::Accept => ACCEPT,
+        Moment::ConnectErrorV4 => CONNECT_ERROR_V4,
+        Moment::ConnectErrorV6 => CONNECT_ERROR_V6,
+        Moment::State => match (stand_in.connect, stand_in.accept) {
+            (false, false) => STATE,
+            (true, false) => STATE_FOR_CONNECT,
+            (false, true) => STATE_FOR_ACCEPT,
+            (true, true) => STATE_FOR_BOTH,
+        },
+        Moment::Reset => RESET,
+    }
+}
+
+/// For which moments the state changes have to stand in, since nothing else shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandIn {
+    /// For connections that open.
+    pub connect: bool,
+    /// For connections that are accepted: which ones have been established and have no owner yet.
+    pub accept: bool,
+}

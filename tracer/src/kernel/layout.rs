@@ -1,0 +1,46 @@
+//! Turns the kernel's type information into the offsets that the kernel programs use.
+
+use tracer_common::layout::{Layout, Settings};
+
+use super::btf::{Btf, BtfError};
+
+/// Resolves every offset. The first that cannot be resolved is the error.
+pub fn resolve(btf: &Btf) -> Result<Layout, BtfError> {
+    let mut missing = None;
+    let layout = Layout::from_offsets(|structure, member| {
+        btf.offset(structure, member).unwrap_or_else(|error| {
+            missing.get_or_insert(error);
+            0
+        })
+    });
+    let name_within_reach = (8..=24).contains(&layout.dentry_name.wrapping_sub(layout.dentry_parent));
+    match missing {
+        Some(error) => Err(error),
+        None if !name_within_reach => Err(BtfError::NoMember {
+            structure: "dentry".to_owned(),
+            member: "d_name next to d_parent".to_owned(),
+        }),
+        None => Ok(layout),
+    }
+}
+
+/// Adds the place of `signal_struct.is_child_subreaper`, a bit field, to `settings`.
+pub fn resolve_subreaper(btf: &Btf, settings: &mut Settings) -> Result<(), BtfError> {
+    let member = btf.member("signal_struct", "is_child_subreaper")?;
+    settings.subreaper_byte = member.bit_offset / 8;
+    settings.subreaper_mask = 1 << (member.bit_offset % 8);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_offset_is_found_in_the_running_kernel() {
+        let btf = Btf::of_running_kernel().unwrap();
+        let layout = resolve(&btf).unwrap();
+        assert_ne!(layout.task_tgid, 0);
+        assert_ne!(layout.sock_v6_daddr, 0);
+    }
+}

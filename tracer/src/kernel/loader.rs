@@ -1,0 +1,377 @@
+//! Loads the kernel programs and attaches them, moment by moment, the best way that works.
+//!
+//! In: options, the kernel's type information and the embedded object. Out: [`Attached`], which
+//! holds every link, so that dropping it (or the end of the process) leaves nothing behind.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{MapData, RingBuf},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, KProbe, Program,
+        ProgramError, TracePoint,
+    },
+};
+use thiserror::Error;
+use tracer_common::layout::{CGROUP_TASK_BTF, CGROUP_TASK_POINTER, Settings};
+
+use super::{
+    btf::{Btf, BtfError},
+    cgroup, hooks,
+    hooks::{Hook, HookMode, Moment, Point, StandIn, Way},
+    layout,
+    tracefs::in_private_tracefs,
+};
+
+/// The kernel programs, built by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
+
+/// What may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Only the ways of this mode.
+    pub mode: Option<HookMode>,
+    /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Go on without an essential moment that cannot be seen.
+    pub degraded: bool,
+    /// Lowest level of the kernel programs' own messages that is passed on; 0 is none.
+    pub log_level: u8,
+}
+
+/// Why the programs cannot be used.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No type information.
+    #[error("{0}; tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, and /sys mounted")]
+    Btf(#[from] BtfError),
+    /// The object or its maps are refused.
+    #[error("the kernel refuses the programs' maps: {0}")]
+    Object(String),
+    /// An essential moment cannot be seen.
+    #[error("{0}")]
+    Moment(MomentError),
+}
+
+/// No way to see a moment works.
+#[derive(Debug)]
+pub struct MomentError {
+    /// Which moment.
+    pub moment: Moment,
+    /// The mode that was asked for.
+    pub mode: Option<HookMode>,
+    /// Each way that was tried, and what the kernel said.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A hook that the kernel refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Which one.
+    pub hook: Hook,
+    /// What the kernel said: an errno, or the last line of the verifier.
+    pub reason: String,
+}
+
+impl std::fmt::Display for MomentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "this kernel offers no way to see «{}»", self.moment.name())?;
+        if let Some(mode) = self.mode {
+            write!(f, " in {mode} mode")?;
+        }
+        for (index, refusal) in self.refusals.iter().enumerate() {
+            let separator = if index == 0 { ": " } else { "; " };
+            write!(f, "{separator}{}: {}", refusal.hook.point, refusal.reason)?;
+        }
+        match self.mode {
+            Some(_) => f.write_str("; try without --hook-mode, or see `tracer doctor`"),
+            None => f.write_str("; see `tracer doctor`, or go on without it by --degraded"),
+        }
+    }
+}
+
+/// How a moment is seen.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Which moment.
+    pub moment: Moment,
+    /// The way chosen; `None` if there is none and the daemon goes on without.
+    pub way: Option<Way>,
+    /// What was tried before it and refused.
+    pub refusals: Vec<Refusal>,
+}
+
+impl Choice {
+    /// Whether state changes stand in for a hook of its own.
+    pub fn is_stand_in(&self) -> bool {
+        self.way.is_some_and(|way| way.mode == Some(HookMode::Tracepoint))
+    }
+}
+
+/// The programs at work.
+pub struct Attached {
+    /// Holds the programs and their links.
+    pub ebpf: Ebpf,
+    /// The records.
+    pub ring: RingBuf<MapData>,
+    /// How each moment is seen.
+    pub choices: Vec<Choice>,
+    /// How long loading and attaching took.
+    pub took: Duration,
+    /// Aya's view of the type information, for programs that are loaded later.
+    pub btf: aya::Btf,
+}
+
+/// Loads and attaches.
+pub fn attach(options: &Options) -> Result<Attached, LoadError> {
+    let begin = Instant::now();
+    let btf = Btf::of_running_kernel()?;
+    let aya_btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
+    let mut ebpf = load_object(options, &btf, &aya_btf)?;
+    let ring = ebpf
+        .take_map("EVENTS")
+        .ok_or_else(|| LoadError::Object("the object has no map EVENTS".to_owned()))?;
+    let ring = RingBuf::try_from(ring).map_err(|error| LoadError::Object(chain(&error)))?;
+    let mut attacher = Attacher { ebpf: &mut ebpf, btf: &btf, aya_btf: &aya_btf, root_cgroup: None };
+    let choices = attacher.attach_all(options)?;
+    Ok(Attached { ebpf, ring, choices, took: begin.elapsed(), btf: aya_btf })
+}
+
+fn load_object(options: &Options, btf: &Btf, aya_btf: &aya::Btf) -> Result<Ebpf, LoadError> {
+    raise_memlock_limit();
+    let layout = layout::resolve(btf)?;
+    let has_task_btf = btf.parameters("bpf_get_current_task_btf")?.is_some();
+    let mut settings = Settings {
+        task_btf: u32::from(has_task_btf),
+        cgroup_task: if has_task_btf { CGROUP_TASK_BTF } else { CGROUP_TASK_POINTER },
+        ..Settings::ZERO
+    };
+    layout::resolve_subreaper(btf, &mut settings)?;
+    EbpfLoader::new()
+        .btf(Some(aya_btf))
+        .verifier_log_level(VerifierLogLevel::DEBUG)
+        .override_global("LAYOUT", &layout, true)
+        .override_global("SETTINGS", &settings, true)
+        .override_global(aya_log::LEVEL, &options.log_level, false)
+        .map_max_entries("EVENTS", options.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| LoadError::Object(chain(&error)))
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be raised, loading tells.
+fn raise_memlock_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit { current: None, maximum: None };
+    let _ = setrlimit(Resource::Memlock, unlimited);
+}
+
+struct Attacher<'a> {
+    ebpf: &'a mut Ebpf,
+    btf: &'a Btf,
+    aya_btf: &'a aya::Btf,
+    root_cgroup: Option<OwnedFd>,
+}
+
+impl Attacher<'_> {
+    fn attach_all(&mut self, options: &Options) -> Result<Vec<Choice>, LoadError> {
+        let mut stand_in = StandIn::default();
+        let mut choices = Vec::new();
+        for moment in Moment::ALL {
+            let choice = self.attach_moment(moment, stand_in, options)?;
+            match moment {
+                Moment::Connect => stand_in.connect = choice.is_stand_in(),
+                Moment::Accept => stand_in.accept = choice.is_stand_in(),
+                _ => {}
+            }
+            choices.push(choice);
+        }
+        Ok(choices)
+    }
+
+    fn attach_moment(
+        &mut self,
+        moment: Moment,
+        stand_in: StandIn,
+        options: &Options,
+    ) -> Result<Choice, LoadError> {
+        let mut refusals = Vec::new();
+        for &way in hooks::ways(moment, stand_in) {
+            if let (Some(wanted), Some(mode)) = (options.mode, way.mode)
+                && wanted != mode
+            {
+                continue;
+            }
+            match self.attach_way(&way) {
+                Ok(()) => return Ok(Choice { moment, way: Some(way), refusals }),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        if moment.is_essential() && !options.degraded {
+            return Err(LoadError::Moment(MomentError { moment, mode: options.mode, refusals }));
+        }
+        Ok(Choice { moment, way: None, refusals })
+    }
+
+    /// Attaches all hooks of a way, or none.
+    fn attach_way(&mut self, way: &Way) -> Result<(), Refusal> {
+        for (index, &hook) in way.hooks.iter().enumerate() {
+            if let Err(reason) = self.attach_hook(hook) {
+                for attached in &way.hooks[..=index] {
+                    self.unload(attached.program);
+                }
+                return Err(Refusal { hook, reason });
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_hook(&mut self, hook: Hook) -> Result<(), String> {
+        self.check_function(hook.point)?;
+        let program = self
+            .ebpf
+            .program_mut(hook.program)
+            .ok_or_else(|| format!("the object has no program {}", hook.program))?;
+        let result = match hook.point {
+            Point::BtfTracepoint(name) => attach_btf_tracepoint(program, name, self.aya_btf),
+            Point::Fentry(name) => attach_fentry(program, name, self.aya_btf),
+            Point::Fexit(name, _) => attach_fexit(program, name, self.aya_btf),
+            Point::Kprobe(name) | Point::Kretprobe(name) => attach_kprobe(program, name),
+            Point::Cgroup(_) => {
+                if self.root_cgroup.is_none() {
+                    let root = cgroup::open_root().map_err(|error| error.to_string())?;
+                    self.root_cgroup = Some(root);
+                }
+                let Some(root) = &self.root_cgroup else { unreachable!("opened just now") };
+                attach_cgroup(program, root)
+            }
+            Point::Tracepoint(category, name) => attach_tracepoint(program, category, name),
+        };
+        result.map_err(|error| reason(&error))
+    }
+
+    /// A function that is missing, or has another signature, is not worth a try.
+    fn check_function(&self, point: Point) -> Result<(), String> {
+        let Some(function) = point.function() else {
+            return Ok(());
+        };
+        let parameters = self.btf.parameters(function).map_err(|error| error.to_string())?;
+        match (point, parameters) {
+            (Point::Fexit(_, wanted), Some(has)) if wanted != has => {
+                Err(format!("the function takes {has} arguments here, not {wanted}"))
+            }
+            // Without type information, e.g. in a module, a kprobe may still find it.
+            (Point::Fentry(_) | Point::Fexit(..), None) => {
+                Err("this kernel has no such function".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unload(&mut self, program: &str) {
+        // What is not loaded need not be unloaded: that error says nothing.
+        let _ = match self.ebpf.program_mut(program) {
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
+            Some(Program::KProbe(program)) => program.unload(),
+            Some(Program::CgroupSockAddr(program)) => program.unload(),
+            Some(Program::TracePoint(program)) => program.unload(),
+            _ => Ok(()),
+        };
+    }
+}
+
+fn attach_btf_tracepoint(
+    program: &mut Program,
+    name: &str,
+    btf: &aya::Btf,
+) -> Result<(), ProgramError> {
+    let program: &mut BtfTracePoint = program.try_into()?;
+    program.load(name, btf)?;
+    program.attach().map(drop)
+}
+
+fn attach_fentry(program: &mut Program, name: &str, btf: &aya::Btf) -> Result<(), ProgramError> {
+    let program: &mut FEntry = program.try_into()?;
+    program.load(name, btf)?;
+    program.attach().map(drop)
+}
+
+fn attach_fexit(program: &mut Program, name: &str, btf: &aya::Btf) -> Result<(), ProgramError> {
+    let program: &mut FExit = program.try_into()?;
+    program.load(name, btf)?;
+    program.attach().map(drop)
+}
+
+fn attach_kprobe(program: &mut Program, name: &str) -> Result<(), ProgramError> {
+    let program: &mut KProbe = program.try_into()?;
+    program.load()?;
+    program.attach(name, 0).map(drop)
+}
+
+fn attach_cgroup(program: &mut Program, root: &OwnedFd) -> Result<(), ProgramError> {
+    let program: &mut CgroupSockAddr = program.try_into()?;
+    program.load()?;
+    // Links take no flags: each is beside the others, so that programs of others stay.
+    program.attach(root, CgroupAttachMode::Single).map(drop)
+}
+
+fn attach_tracepoint(
+    program: &mut Program,
+    category: &str,
+    name: &str,
+) -> Result<(), ProgramError> {
+    let program: &mut TracePoint = program.try_into()?;
+    program.load()?;
+    in_private_tracefs(|| program.attach(category, name).map(drop))?
+}
+
+/// What the kernel said, on one line: the errno, and the verifier's last words if it had any.
+fn reason(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log
+                .lines()
+                .rfind(|line| !line.is_empty() && !line.starts_with("processed "))
+                .unwrap_or_default();
+            let separator = if last.is_empty() { "" } else { ": " };
+            format!("{io_error}{separator}{last}")
+        }
+        other => chain(other),
+    }
+}
+
+/// An error and its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Runs the task iterator over every process.
+pub fn open_task_iterator(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<File, String> {
+    let mut open = || -> Result<File, ProgramError> {
+        let program: &mut aya::programs::Iter =
+            ebpf.program_mut("existing_tasks").ok_or(ProgramError::NotLoaded)?.try_into()?;
+        program.load("task", btf)?;
+        let link = program.attach()?;
+        let file = program.take_link(link)?.into_file();
+        file.map_err(|error| ProgramError::IOError(io::Error::other(chain(&error))))
+    };
+    open().map_err(|error| reason(&error))
+}

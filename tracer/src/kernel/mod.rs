@@ -1,0 +1,11 @@
+//! The kernel programs: loading, attaching, checking that they see, and reading what they write.
+
+pub mod btf;
+pub mod canary;
+pub mod cgroup;
+pub mod hooks;
+pub mod inventory;
+pub mod layout;
+pub mod loader;
+pub mod losses;
+pub mod tracefs;

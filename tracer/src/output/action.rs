@@ -1,0 +1,178 @@
+//! What kinds of event there are, and how the Elastic Common Schema classifies each.
+
+use crate::observation::Fact;
+
+/// `event.action`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    missing_docs,
+    reason = "each is described by the fact of the same name"
+)]
+#[repr(u8)]
+pub enum Action {
+    ProcessFork,
+    ProcessExec,
+    ProcessExit,
+    ConnectionOpened,
+    ConnectionAccepted,
+    ConnectionFailed,
+    ConnectionClosed,
+    ListenOpened,
+    ListenClosed,
+    EventsLost,
+}
+
+impl Action {
+    /// Every action, in the order of their declaration.
+    pub const ALL: [Action; 10] = [
+        Action::ProcessFork,
+        Action::ProcessExec,
+        Action::ProcessExit,
+        Action::ConnectionOpened,
+        Action::ConnectionAccepted,
+        Action::ConnectionFailed,
+        Action::ConnectionClosed,
+        Action::ListenOpened,
+        Action::ListenClosed,
+        Action::EventsLost,
+    ];
+
+    /// The action that a fact becomes.
+    pub fn of(fact: &Fact<'_>) -> Self {
+        match fact {
+            Fact::ProcessForked(_) => Self::ProcessFork,
+            Fact::ProcessExecuted(_) => Self::ProcessExec,
+            Fact::ProcessExited { .. } => Self::ProcessExit,
+            Fact::ConnectionOpened { .. } => Self::ConnectionOpened,
+            Fact::ConnectionAccepted { .. } => Self::ConnectionAccepted,
+            Fact::ConnectionFailed { .. } => Self::ConnectionFailed,
+            Fact::ConnectionClosed { .. } => Self::ConnectionClosed,
+            Fact::ListenOpened { .. } => Self::ListenOpened,
+            Fact::ListenClosed { .. } => Self::ListenClosed,
+            Fact::Lost(_) => Self::EventsLost,
+        }
+    }
+
+    /// As it stands in `event.action`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProcessFork => "process_fork",
+            Self::ProcessExec => "process_exec",
+            Self::ProcessExit => "process_exit",
+            Self::ConnectionOpened => "connection_opened",
+            Self::ConnectionAccepted => "connection_accepted",
+            Self::ConnectionFailed => "connection_failed",
+            Self::ConnectionClosed => "connection_closed",
+            Self::ListenOpened => "listen_opened",
+            Self::ListenClosed => "listen_closed",
+            Self::EventsLost => "events_lost",
+        }
+    }
+
+    /// The action of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    /// `event.kind`.
+    pub fn kind(self) -> &'static str {
+        if self == Self::EventsLost {
+            "pipeline_error"
+        } else {
+            "event"
+        }
+    }
+
+    /// `event.category`; empty for what is not about the host's activity.
+    pub fn category(self) -> &'static [&'static str] {
+        match self {
+            Self::ProcessFork | Self::ProcessExec | Self::ProcessExit => &["process"],
+            Self::EventsLost => &[],
+            _ => &["network"],
+        }
+    }
+
+    /// `event.type`; `refused` tells a refused attempt from one that failed otherwise.
+    pub fn types(self, refused: bool) -> &'static [&'static str] {
+        match self {
+            Self::ProcessFork | Self::ListenOpened => &["start"],
+            Self::ProcessExec => &["change"],
+            Self::ProcessExit | Self::ListenClosed => &["end"],
+            Self::ConnectionOpened | Self::ConnectionAccepted => &["connection", "start"],
+            Self::ConnectionFailed if refused => &["connection", "denied"],
+            Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
+            Self::EventsLost => &[],
+        }
+    }
+
+    /// `event.outcome`, for actions that succeed or fail.
+    pub fn outcome(self) -> Option<&'static str> {
+        match self {
+            Self::ConnectionOpened | Self::ConnectionAccepted => Some("success"),
+            Self::ConnectionFailed => Some("failure"),
+            _ => None,
+        }
+    }
+}
+
+/// A set of actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActionSet(u16);
+
+impl ActionSet {
+    /// No action.
+    pub const NONE: ActionSet = ActionSet(0);
+
+    /// With `action`.
+    #[must_use]
+    pub fn with(self, action: Action) -> Self {
+        Self(self.0 | 1 << action as u8)
+    }
+
+    /// Whether it has `action`.
+    pub fn contains(self, action: Action) -> bool {
+        self.0 & (1 << action as u8) != 0
+    }
+}
+
+impl Default for ActionSet {
+    /// Everything but forks.
+    fn default() -> Self {
+        let shown = Action::ALL
+            .into_iter()
+            .filter(|&action| action != Action::ProcessFork);
+        shown.fold(Self::NONE, Self::with)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_found_by_its_name() {
+        for (index, action) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(action as usize, index);
+            assert_eq!(Action::from_name(action.name()), Some(action));
+        }
+        assert_eq!(Action::from_name("connection"), None);
+    }
+
+    #[test]
+    fn forks_are_not_shown_unless_asked_for() {
+        let shown = |action| ActionSet::default().contains(action);
+        assert!(!shown(Action::ProcessFork));
+        assert_eq!(
+            Action::ALL
+                .into_iter()
+                .filter(|&action| shown(action))
+                .count(),
+            9
+        );
+        assert!(
+            ActionSet::NONE
+                .with(Action::ProcessFork)
+                .contains(Action::ProcessFork)
+        );
+    }
+}

@@ -1,0 +1,325 @@
+//! One line an event for people: `compact`, and `wide` with all that is known about it.
+//!
+//! In: observations. Out: time of day, what happened, who did it, between whom, and by whose doing,
+//! in columns. Names, paths and arguments reach the terminal only as [`text::write_terminal`]
+//! leaves them.
+
+mod paint;
+mod quantity;
+
+use std::io::Write as _;
+
+use jiff::tz::TimeZone;
+
+use self::paint::{Painter, Style};
+use super::action::Action;
+use super::lineage::write_lineage;
+use super::record::{End, Record};
+use super::users::Users;
+use super::{Context, Format, names, text};
+use crate::clock::DayClock;
+use crate::event::Errno;
+use crate::observation::{Loss, LossUnit, Observation};
+use crate::process::image::{Image, Program, Provenance};
+
+/// Widths of the columns, in characters.
+const ACTION_WIDTH: usize = 8;
+const PROCESS_WIDTH: usize = 20;
+const SUBJECT_WIDTH: usize = 39;
+
+/// How much a line tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Who, what, between whom.
+    Compact,
+    /// All that is known.
+    Wide,
+}
+
+/// Formats events as lines for people.
+pub struct Compact {
+    detail: Detail,
+    painter: Painter,
+    clock: DayClock,
+    users: Users,
+    /// Scratch space for one column.
+    column: Vec<u8>,
+    /// Scratch space for text before it is made safe.
+    raw: Vec<u8>,
+}
+
+impl Compact {
+    /// With colours if `color` says so, and the time of day as in `zone`.
+    pub fn new(context: Context, detail: Detail, color: bool, zone: TimeZone) -> Self {
+        Self {
+            detail,
+            painter: Painter::new(color),
+            clock: DayClock::new(context.offset, zone),
+            users: context.users,
+            column: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.painter
+            .paint(Style::Faint, self.clock.render(record.time), out);
+        out.extend_from_slice(b"  ");
+        let (verb, style) = verb(record.action);
+        self.column.clear();
+        self.column.extend_from_slice(verb.as_bytes());
+        self.write_column(ACTION_WIDTH, style, out);
+        if let Some(loss) = record.loss {
+            self.painter
+                .paint(Style::Alarm, loss_text(loss).as_bytes(), out);
+        } else {
+            self.write_process(record, out);
+            self.write_subject(record, out);
+            self.write_outcome(record, out);
+            self.write_lineage(record, out);
+            if self.detail == Detail::Wide {
+                self.write_details(record, out);
+            }
+        }
+        while out.last() == Some(&b' ') {
+            out.pop();
+        }
+        out.push(b'\n');
+    }
+
+    /// Hands the column on, filled up with spaces to `width`, and two to separate it.
+    fn write_column(&mut self, width: usize, style: Style, out: &mut Vec<u8>) {
+        let characters = String::from_utf8_lossy(&self.column).chars().count();
+        self.painter.paint(style, &self.column, out);
+        out.resize(out.len() + width.saturating_sub(characters) + 2, b' ');
+    }
+
+    fn write_process(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.column.clear();
+        match record.process {
+            Some(image) => {
+                write_name(image, &mut self.column);
+                write_all(&mut self.column, format_args!("[{}]", image.key.tgid));
+            }
+            None => self.column.push(b'?'),
+        }
+        self.write_column(PROCESS_WIDTH, Style::Strong, out);
+    }
+
+    /// Between whom, or what is executed.
+    fn write_subject(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.column.clear();
+        match (record.action, record.process) {
+            (Action::ProcessExec, Some(image)) => self.push_command(&image.program),
+            (Action::ProcessExit, _) => push_exit(record, &mut self.column),
+            _ => push_ends(record, &mut self.column),
+        }
+        self.write_column(SUBJECT_WIDTH, Style::Plain, out);
+    }
+
+    /// The command line; in compact lines it is cut to its column.
+    fn push_command(&mut self, program: &Program) {
+        self.raw.clear();
+        match &program.arguments {
+            Some(arguments) => self.raw.extend_from_slice(arguments),
+            None => self.raw.extend_from_slice(&program.executable),
+        }
+        if self.raw.last() == Some(&0) {
+            self.raw.pop();
+        }
+        self.raw
+            .iter_mut()
+            .filter(|byte| **byte == 0)
+            .for_each(|byte| *byte = b' ');
+        text::write_terminal(&self.raw, &mut self.column);
+        if program.arguments_truncated {
+            self.column.extend_from_slice("…".as_bytes());
+        }
+        if self.detail == Detail::Compact {
+            shorten(&mut self.column, SUBJECT_WIDTH);
+        }
+    }
+
+    /// Why an attempt failed, or what a connection carried.
+    fn write_outcome(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        if let Some(errno) = record.errno {
+            self.painter
+                .paint(Style::Bad, errno_text(errno).as_bytes(), out);
+            out.extend_from_slice(b"  ");
+        } else if record.action == Action::ConnectionFailed {
+            self.painter.paint(Style::Bad, b"reason unknown", out);
+            out.extend_from_slice(b"  ");
+        }
+        let duration = record.duration_ns.map(quantity::duration);
+        if let Some(totals) = record.totals {
+            let (sent, received) = (
+                quantity::bytes(totals.sent),
+                quantity::bytes(totals.received),
+            );
+            write_all(out, format_args!("sent {sent}, received {received}"));
+            out.extend_from_slice(if duration.is_some() { b" in " } else { b"  " });
+        } else if duration.is_some() {
+            out.extend_from_slice(b"after ");
+        }
+        if let Some(duration) = duration {
+            write_all(out, format_args!("{duration}  "));
+        }
+    }
+
+    fn write_lineage(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let Some(image) = record.process else { return };
+        self.raw.clear();
+        write_lineage(image, &mut self.raw);
+        self.column.clear();
+        text::write_terminal(&self.raw, &mut self.column);
+        if record
+            .connection
+            .is_some_and(|it| it.owner_provenance == Provenance::Inferred)
+        {
+            self.column.extend_from_slice(b" (inferred)");
+        }
+        self.write_column(0, Style::Faint, out);
+    }
+
+    /// The rest, each with its name.
+    fn write_details(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        if let Some(image) = record.process {
+            self.write_process_details(record, image, out);
+        }
+        if let Some(state) = record.state {
+            write_all(out, format_args!("state={} ", names::state(state)));
+        }
+        if let Some(totals) = record.totals {
+            if let Some(rtt) = totals.rtt_us {
+                write_all(
+                    out,
+                    format_args!("rtt={} ", quantity::duration(u64::from(rtt) * 1000)),
+                );
+            }
+            write_all(out, format_args!("retransmits={} ", totals.retransmits));
+        }
+    }
+
+    fn write_process_details(&mut self, record: &Record<'_>, image: &Image, out: &mut Vec<u8>) {
+        if !image.program.executable.is_empty() {
+            out.extend_from_slice(b"exe=");
+            text::write_terminal(&image.program.executable, out);
+            out.push(b' ');
+        }
+        for flag in names::process_flags(image) {
+            write_all(out, format_args!("({flag}) "));
+        }
+        if record.action != Action::ProcessExec && image.program.arguments.is_some() {
+            self.column.clear();
+            self.push_command(&image.program);
+            out.extend_from_slice(b"args=\"");
+            out.extend_from_slice(&self.column);
+            out.extend_from_slice(b"\" ");
+        }
+        if let Some(id) = image.euid {
+            match self.users.name(id, record.time) {
+                Some(name) => {
+                    out.extend_from_slice(b"user=");
+                    text::write_terminal(name.as_bytes(), out);
+                    out.push(b' ');
+                }
+                None => write_all(out, format_args!("uid={id} ")),
+            }
+        }
+    }
+}
+
+impl Format for Compact {
+    fn line(&mut self, observation: &Observation<'_>, _sequence: u64, out: &mut Vec<u8>) {
+        self.write(&Record::of(observation), out);
+    }
+}
+
+fn verb(action: Action) -> (&'static str, Style) {
+    match action {
+        Action::ProcessFork => ("fork", Style::Faint),
+        Action::ProcessExec => ("exec", Style::Plain),
+        Action::ProcessExit => ("exit", Style::Faint),
+        Action::ConnectionOpened => ("open", Style::Good),
+        Action::ConnectionAccepted => ("accept", Style::Inbound),
+        Action::ConnectionFailed => ("fail", Style::Bad),
+        Action::ConnectionClosed => ("close", Style::Faint),
+        Action::ListenOpened => ("listen", Style::Inbound),
+        Action::ListenClosed => ("unlisten", Style::Faint),
+        Action::EventsLost => ("LOST", Style::Alarm),
+    }
+}
+
+fn write_name(image: &Image, out: &mut Vec<u8>) {
+    match image.name.as_bytes() {
+        b"" => out.push(b'?'),
+        name => text::write_terminal(name, out),
+    }
+}
+
+fn push_exit(record: &Record<'_>, column: &mut Vec<u8>) {
+    match (record.exit_code(), record.exit_signal()) {
+        (Some(code), _) => write_all(column, format_args!("exited with {code}")),
+        (None, Some(signal)) => match names::signal(signal) {
+            Some(name) => write_all(column, format_args!("killed by {name}")),
+            None => write_all(column, format_args!("killed by signal {signal}")),
+        },
+        (None, None) => {}
+    }
+}
+
+fn push_ends(record: &Record<'_>, column: &mut Vec<u8>) {
+    let ends = record.ends();
+    if record.connection.is_none() {
+        return;
+    }
+    if !record.is_listener() {
+        push_end(&ends.source, column);
+        column.extend_from_slice(" → ".as_bytes());
+    }
+    push_end(&ends.destination, column);
+}
+
+fn push_end(end: &End, column: &mut Vec<u8>) {
+    match (end.address(), end.ip, end.port) {
+        (Some(address), ..) => write_all(column, format_args!("{address}")),
+        (None, Some(ip), _) => write_all(column, format_args!("{ip}")),
+        (None, None, Some(port)) => write_all(column, format_args!("?:{port}")),
+        (None, None, None) => column.push(b'?'),
+    }
+}
+
+fn errno_text(errno: Errno) -> String {
+    names::errno(errno).map_or_else(|| format!("errno {}", errno.0), str::to_owned)
+}
+
+fn loss_text(
+    Loss {
+        stage,
+        kind,
+        unit,
+        count,
+    }: Loss,
+) -> String {
+    let what = match (unit, count) {
+        (LossUnit::Record, 1) => "record",
+        (LossUnit::Record, _) => "records",
+        (LossUnit::Event, 1) => "event",
+        (LossUnit::Event, _) => "events",
+    };
+    format!("{count} {what} lost at stage {stage} ({kind})")
+}
+
+/// Cuts text to `width` characters, the last of which then says so.
+fn shorten(column: &mut Vec<u8>, width: usize) {
+    let text = String::from_utf8_lossy(column);
+    if text.chars().count() > width {
+        let kept: String = text.chars().take(width - 1).chain(['…']).collect();
+        *column = kept.into_bytes();
+    }
+}
+
+fn write_all(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a Vec cannot fail.
+    let _ = out.write_fmt(arguments);
+}

@@ -1,0 +1,240 @@
+//! JSON lines, by the names of the Elastic Common Schema 9, nested.
+//!
+//! In: observations. Out: one object a line, whose members the schema of `tracer schema` describes.
+//! What is not known is absent.
+
+mod community;
+mod object;
+mod process;
+
+use std::sync::Arc;
+
+use self::community::{CommunityIds, Text};
+use self::object::{Key, Object, key};
+use self::process::Processes;
+use super::action::Action;
+use super::names::{self, HookNames};
+use super::record::{End, Ends, Record};
+use super::{Context, Format};
+use crate::clock::UtcClock;
+use crate::event::Errno;
+use crate::host::Host;
+use crate::identity::Identities;
+use crate::observation::{ConnState, Connection, Loss, Observation};
+use crate::process::image::Image;
+
+/// Formats events as JSON lines.
+pub struct Json {
+    clock: UtcClock,
+    identities: Identities,
+    hooks: HookNames,
+    /// The members of `event` that follow from the action, by [`Action`] and whether a connection
+    /// was refused.
+    classes: [[Vec<u8>; 2]; Action::ALL.len()],
+    /// The member `host`, the same in every line.
+    host: Vec<u8>,
+    processes: Processes,
+    community_ids: CommunityIds,
+}
+
+impl Json {
+    /// For events of this host.
+    pub fn new(context: Context) -> Self {
+        let identities = Identities::new(context.host.boot_id);
+        let clock = UtcClock::new(context.offset);
+        Self {
+            processes: Processes::new(identities.clone(), clock.clone(), context.users),
+            clock,
+            identities,
+            classes: Action::ALL.map(|action| [false, true].map(|refused| class(action, refused))),
+            hooks: context.hooks,
+            host: host_member(&context.host),
+            community_ids: CommunityIds::new(),
+        }
+    }
+
+    fn write(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>) {
+        let mut line = Object::begin(out);
+        line.word(key!("@timestamp"), self.clock.render(record.time));
+        line.members(br#""ecs":{"version":"9.0.0"}"#);
+        line.object(key!("event"), |event| self.event(record, sequence, event));
+        self.network(record, &mut line);
+        if let Some(image) = record.process {
+            self.process(image, record, &mut line);
+        }
+        line.members(&self.host);
+        if let Some(errno) = record.errno {
+            line.object(key!("error"), |error| write_error(errno, error));
+        }
+        line.object(key!("tracer"), |tracer| self.tracer(record, tracer));
+        line.end();
+        out.push(b'\n');
+    }
+
+    fn event(&self, record: &Record<'_>, sequence: u64, event: &mut Object<'_>) {
+        let refused = record.state == Some(ConnState::REJ);
+        event.members(&self.classes[record.action as usize][usize::from(refused)]);
+        event.number(key!("sequence"), sequence);
+        if let Some(duration) = record.duration_ns {
+            event.number(key!("duration"), duration);
+        }
+    }
+
+    fn network(&mut self, record: &Record<'_>, line: &mut Object<'_>) {
+        let Some(connection) = record.connection else {
+            return;
+        };
+        let ends = &record.ends();
+        line.object(key!("network"), |network| {
+            network.word(key!("transport"), "tcp");
+            network.word(key!("type"), if record.is_ipv4() { "ipv4" } else { "ipv6" });
+            network.word(key!("direction"), names::direction(connection.direction));
+            if let Some(id) = self.community_id(ends) {
+                network.word(key!("community_id"), id);
+            }
+        });
+        write_end(key!("source"), &ends.source, line);
+        write_end(key!("destination"), &ends.destination, line);
+    }
+
+    fn community_id(&mut self, ends: &Ends) -> Option<&Text> {
+        self.community_ids
+            .of(ends.source.address()?, ends.destination.address()?)
+    }
+
+    fn process(&mut self, image: &Arc<Image>, record: &Record<'_>, line: &mut Object<'_>) {
+        line.object(key!("process"), |process| {
+            process.members(&self.processes.rendered(image, record.time).process);
+            if let Some(code) = record.exit_code() {
+                process.number(key!("exit_code"), code);
+            }
+        });
+    }
+
+    fn tracer(&mut self, record: &Record<'_>, tracer: &mut Object<'_>) {
+        if let Some(connection) = record.connection {
+            self.connection(connection, record.state, tracer);
+        }
+        if let Some(totals) = record.totals {
+            if let Some(rtt) = totals.rtt_us {
+                tracer.number(key!("rtt_us"), rtt);
+            }
+            tracer.number(key!("retransmits"), totals.retransmits);
+        }
+        if let Some(signal) = record.exit_signal() {
+            write_signal(signal, tracer);
+        }
+        if let Some(image) = record.process {
+            tracer.members(&self.processes.rendered(image, record.time).tracer);
+            if record.action == Action::ProcessExit {
+                self.processes.forget(image.key);
+            }
+        }
+        if let Some(loss) = record.loss {
+            tracer.object(key!("lost"), |lost| write_loss(loss, lost));
+        }
+    }
+
+    fn connection(
+        &self,
+        connection: &Connection,
+        state: Option<ConnState>,
+        tracer: &mut Object<'_>,
+    ) {
+        tracer.word(
+            key!("connection_id"),
+            self.identities.connection(connection.id),
+        );
+        if let Some(peer) = connection.peer {
+            tracer.word(key!("peer_connection_id"), self.identities.connection(peer));
+        }
+        if let Some(state) = state {
+            tracer.word(key!("state"), names::state(state));
+        }
+        if let Some(hook) = self.hooks.of(connection.opening) {
+            tracer.word(key!("hook"), hook);
+        }
+        tracer.word(
+            key!("owner_provenance"),
+            names::provenance(connection.owner_provenance),
+        );
+        if connection.endpoints.netns != 0 {
+            tracer.object(key!("netns"), |netns| {
+                netns.number(key!("id"), connection.endpoints.netns);
+            });
+        }
+    }
+}
+
+impl Format for Json {
+    fn line(&mut self, observation: &Observation<'_>, sequence: u64, out: &mut Vec<u8>) {
+        self.write(&Record::of(observation), sequence, out);
+    }
+}
+
+/// The members of `event` that follow from the action.
+fn class(action: Action, refused: bool) -> Vec<u8> {
+    let mut members = Vec::new();
+    let mut event = Object::members_only(&mut members);
+    event.word(key!("kind"), action.kind());
+    if !action.category().is_empty() {
+        event.words(key!("category"), action.category());
+        event.words(key!("type"), action.types(refused));
+    }
+    event.word(key!("action"), action.name());
+    if let Some(outcome) = action.outcome() {
+        event.word(key!("outcome"), outcome);
+    }
+    members
+}
+
+/// An end of which nothing is known is absent.
+#[inline]
+fn write_end(key: Key, end: &End, line: &mut Object<'_>) {
+    if end.is_unknown() {
+        return;
+    }
+    line.object(key, |object| {
+        if let Some(ip) = end.ip {
+            object.ip(key!("ip"), ip);
+        }
+        if let Some(port) = end.port {
+            object.number(key!("port"), port);
+        }
+        if let Some(bytes) = end.bytes {
+            object.number(key!("bytes"), bytes);
+        }
+    });
+}
+
+fn write_error(errno: Errno, error: &mut Object<'_>) {
+    match names::errno(errno) {
+        Some(name) => error.word(key!("code"), name),
+        None => error.word(key!("code"), itoa::Buffer::new().format(errno.0)),
+    }
+}
+
+fn write_signal(signal: u32, tracer: &mut Object<'_>) {
+    match names::signal(signal) {
+        Some(name) => tracer.word(key!("exit_signal"), name),
+        None => tracer.word(key!("exit_signal"), itoa::Buffer::new().format(signal)),
+    }
+}
+
+fn write_loss(loss: Loss, lost: &mut Object<'_>) {
+    lost.word(key!("stage"), loss.stage);
+    lost.word(key!("kind"), loss.kind);
+    lost.word(key!("unit"), names::loss_unit(loss.unit));
+    lost.number(key!("count"), loss.count);
+}
+
+fn host_member(host: &Host) -> Vec<u8> {
+    let mut member = Vec::new();
+    Object::members_only(&mut member).object(key!("host"), |object| {
+        object.text(key!("name"), &host.name);
+        if let Some(id) = &host.machine_id {
+            object.word(key!("id"), id);
+        }
+    });
+    member
+}

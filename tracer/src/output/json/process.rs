@@ -1,0 +1,292 @@
+//! The part of a line that describes a process, rendered once per image.
+//!
+//! In: an image. Out: the members of `process` and those of `tracer` that depend on the image alone.
+//! Nearly every event is about a process that had events before, and a process with its ancestors
+//! is most of a line: so both are kept as text, for the 512 images seen last.
+
+use std::sync::Arc;
+
+use super::object::{Key, Object, key, write_bytes, write_list, write_word};
+use crate::clock::UtcClock;
+use crate::event::{BootTime, ProcessKey};
+use crate::identity::Identities;
+use crate::output::lineage::write_lineage;
+use crate::output::users::Users;
+use crate::output::{names, text};
+use crate::process::image::{Image, Parent, Program, Provenance};
+
+const SETS: usize = 128;
+const WAYS: usize = 4;
+
+/// Longer texts are rendered anew each time, so that the cache holds at most 4 MiB.
+const LONGEST_KEPT: usize = 8192;
+
+/// What is kept of one image.
+#[derive(Default)]
+pub(super) struct Rendered {
+    image: Option<Arc<Image>>,
+    /// Members of `process`.
+    pub(super) process: Vec<u8>,
+    /// Members of `tracer`.
+    pub(super) tracer: Vec<u8>,
+}
+
+/// Images with the same place share four ways, which are replaced in turn.
+#[derive(Default)]
+struct Set {
+    ways: [Rendered; WAYS],
+    next: usize,
+}
+
+/// Renders processes.
+pub(super) struct Processes {
+    renderer: Renderer,
+    sets: Vec<Set>,
+    scratch: Rendered,
+}
+
+impl Processes {
+    /// With an empty cache.
+    pub(super) fn new(identities: Identities, clock: UtcClock, users: Users) -> Self {
+        let renderer = Renderer {
+            identities,
+            clock,
+            users,
+            escaped: Vec::new(),
+            line: Vec::new(),
+        };
+        let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
+        Self {
+            renderer,
+            sets,
+            scratch: Rendered::default(),
+        }
+    }
+
+    /// The texts of an image. `now` is the time of the event.
+    pub(super) fn rendered(&mut self, image: &Arc<Image>, now: BootTime) -> &Rendered {
+        let holds = |way: &Rendered| {
+            way.image
+                .as_ref()
+                .is_some_and(|kept| Arc::ptr_eq(kept, image))
+        };
+        let set = &mut self.sets[place(image.key)];
+        if let Some(way) = set.ways.iter().position(holds) {
+            return &set.ways[way];
+        }
+        self.renderer.render(image, now, &mut self.scratch);
+        if self.scratch.process.len() + self.scratch.tracer.len() > LONGEST_KEPT {
+            return &self.scratch;
+        }
+        let way = &mut set.ways[set.next];
+        set.next = (set.next + 1) % WAYS;
+        // What was there becomes the next scratch space: no allocation once the buffers have grown.
+        std::mem::swap(way, &mut self.scratch);
+        way.image = Some(image.clone());
+        self.scratch.image = None;
+        way
+    }
+
+    /// Drops what is kept of a process that has exited.
+    pub(super) fn forget(&mut self, key: ProcessKey) {
+        for way in &mut self.sets[place(key)].ways {
+            way.image.take_if(|image| image.key == key);
+        }
+    }
+}
+
+fn place(key: ProcessKey) -> usize {
+    key.tgid as usize % SETS
+}
+
+/// Renders one image.
+struct Renderer {
+    identities: Identities,
+    clock: UtcClock,
+    users: Users,
+    /// The fields that had to be escaped.
+    escaped: Vec<&'static str>,
+    /// Scratch space for texts that are put together.
+    line: Vec<u8>,
+}
+
+impl Renderer {
+    fn render(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
+        self.escaped.clear();
+        rendered.process.clear();
+        rendered.tracer.clear();
+        self.process(image, now, &mut Object::members_only(&mut rendered.process));
+        self.tracer(image, &mut Object::members_only(&mut rendered.tracer));
+    }
+
+    fn process(&mut self, image: &Image, now: BootTime, object: &mut Object<'_>) {
+        let program = &image.program;
+        self.identity(image, object);
+        self.text("process.name", key!("name"), image.name.as_bytes(), object);
+        self.text(
+            "process.executable",
+            key!("executable"),
+            &program.executable,
+            object,
+        );
+        self.arguments(program, object);
+        self.text(
+            "process.working_directory",
+            key!("working_directory"),
+            &program.working_directory,
+            object,
+        );
+        object.word(
+            key!("start"),
+            self.clock.render(BootTime(image.key.start_ns)),
+        );
+        if let Some(id) = image.euid {
+            let name = self.users.name(id, now);
+            object.object(key!("user"), |user| write_user(id, name, user));
+        }
+        if let Parent::Known(_, parent) = &image.parent {
+            object.object(key!("parent"), |object| {
+                self.identity(parent, object);
+                self.text(
+                    "process.parent.name",
+                    key!("name"),
+                    parent.name.as_bytes(),
+                    object,
+                );
+                let executable = &parent.program.executable;
+                self.text(
+                    "process.parent.executable",
+                    key!("executable"),
+                    executable,
+                    object,
+                );
+            });
+        }
+    }
+
+    fn identity(&self, image: &Image, object: &mut Object<'_>) {
+        object.word(
+            key!("entity_id"),
+            self.identities.process(image.key, image.key_rounded),
+        );
+        object.number(key!("pid"), image.key.tgid);
+    }
+
+    /// A string of the outside world; an empty one is one that is not known.
+    fn text(&mut self, field: &'static str, key: Key, bytes: &[u8], object: &mut Object<'_>) {
+        if !bytes.is_empty() {
+            let escape = text::needs_escaping(bytes);
+            self.escaped.extend(escape.then_some(field));
+            object.bytes(key, bytes, escape);
+        }
+    }
+
+    /// `command_line` joins the arguments by spaces, as `ps` does; `args` keeps them apart.
+    fn arguments(&mut self, program: &Program, object: &mut Object<'_>) {
+        let Some(block) = &program.arguments else {
+            return;
+        };
+        let block = block.strip_suffix(b"\0").unwrap_or(block);
+        let escape = text::needs_escaping(block);
+        if escape {
+            self.escaped
+                .extend(["process.args", "process.command_line"]);
+        }
+        let arguments = (!block.is_empty()).then(|| block.split(|&byte| byte == 0));
+        write_list(
+            arguments.into_iter().flatten(),
+            object.key(key!("args")),
+            |argument, out| {
+                write_bytes(argument, escape, out);
+            },
+        );
+        self.line.clear();
+        self.line.extend(
+            block
+                .iter()
+                .map(|&byte| if byte == 0 { b' ' } else { byte }),
+        );
+        object.bytes(key!("command_line"), &self.line, escape);
+        if program.arguments_truncated {
+            object.boolean(key!("args_truncated"), true);
+        }
+    }
+
+    fn tracer(&mut self, image: &Image, object: &mut Object<'_>) {
+        let escape_names = image
+            .lineage()
+            .any(|it| text::needs_escaping(it.name.as_bytes()));
+        let escape_paths = image
+            .lineage()
+            .any(|it| text::needs_escaping(&it.program.executable));
+        self.escaped
+            .extend(escape_names.then_some("tracer.lineage.name"));
+        self.escaped
+            .extend(escape_paths.then_some("tracer.lineage.executable"));
+        write_list(
+            image.lineage(),
+            object.key(key!("lineage")),
+            |ancestor, out| {
+                let mut object = Object::begin(out);
+                self.ancestor(ancestor, escape_names, escape_paths, &mut object);
+                object.end();
+            },
+        );
+        object.boolean(key!("lineage_complete"), image.lineage_complete());
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        write_lineage(image, &mut line);
+        self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
+        self.line = line;
+        self.marks(image, object);
+    }
+
+    fn ancestor(
+        &mut self,
+        image: &Image,
+        escape_names: bool,
+        escape_paths: bool,
+        object: &mut Object<'_>,
+    ) {
+        self.identity(image, object);
+        if !image.name.as_bytes().is_empty() {
+            object.bytes(key!("name"), image.name.as_bytes(), escape_names);
+        }
+        if !image.program.executable.is_empty() {
+            object.bytes(key!("executable"), &image.program.executable, escape_paths);
+        }
+        object.word(
+            key!("start"),
+            self.clock.render(BootTime(image.key.start_ns)),
+        );
+        object.word(key!("provenance"), names::provenance(image.provenance));
+        if let Parent::Known(relation, _) = &image.parent {
+            object.word(key!("relation"), names::relation(*relation));
+        }
+    }
+
+    /// What a reader has to know about the process and about these very fields.
+    fn marks(&self, image: &Image, object: &mut Object<'_>) {
+        let mut flags = names::process_flags(image).peekable();
+        if flags.peek().is_some() {
+            write_list(flags, object.key(key!("flags")), write_word);
+        }
+        if image.provenance != Provenance::Kernel {
+            let provenance = names::provenance(image.provenance);
+            object.object(key!("provenance"), |object| {
+                object.word(key!("process"), provenance);
+            });
+        }
+        if !self.escaped.is_empty() {
+            object.words(key!("escaped"), &self.escaped);
+        }
+    }
+}
+
+fn write_user(id: u32, name: Option<&str>, user: &mut Object<'_>) {
+    let mut digits = itoa::Buffer::new();
+    user.word(key!("id"), digits.format(id));
+    if let Some(name) = name {
+        user.text(key!("name"), name);
+    }
+}

@@ -1,0 +1,42 @@
+//! Output of events as lines.
+//!
+//! In: observations. Out: chunks of whole lines, in one of the formats, handed to a writer that
+//! never makes the state task wait.
+
+pub mod action;
+pub mod compact;
+pub mod json;
+pub mod lineage;
+pub mod names;
+pub mod record;
+pub mod schema;
+pub mod sink;
+pub mod text;
+pub mod users;
+pub mod writer;
+
+use self::names::HookNames;
+use self::users::Users;
+use crate::clock::WallOffset;
+use crate::host::Host;
+use crate::observation::Observation;
+
+/// What formats have to know beside the observations.
+#[derive(Debug)]
+pub struct Context {
+    /// The host that the events are from.
+    pub host: Host,
+    /// How far the wall clock is ahead of the kernel's.
+    pub offset: WallOffset,
+    /// Which hook serves each moment.
+    pub hooks: HookNames,
+    /// The host's users.
+    pub users: Users,
+}
+
+/// Turns observations into lines.
+pub trait Format {
+    /// Appends one line, with its newline, to `out`. `sequence` is the number of the event among
+    /// those of its sink.
+    fn line(&mut self, observation: &Observation<'_>, sequence: u64, out: &mut Vec<u8>);
+}

@@ -1,0 +1,321 @@
+//! Words for the kernel's numbers and for our own terms, the same in every output.
+
+use crate::event::Errno;
+use crate::observation::{ConnState, Direction, LossUnit, Opening};
+use crate::process::image::{Image, Provenance, Relation};
+
+/// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
+/// fills it in when it has attached the hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookNames {
+    /// Outbound connections.
+    pub connect: String,
+    /// Accepted connections.
+    pub accept: String,
+    /// The exit of accept (tracepoint mode).
+    pub accept_exit: String,
+    /// The request for the peer's address (tracepoint mode).
+    pub peer_name: String,
+    /// Attempts that fail before they begin.
+    pub connect_error: String,
+    /// The request to connect (tracepoint mode).
+    pub attempt: String,
+    /// State changes and listening sockets.
+    pub state: String,
+}
+
+impl HookNames {
+    /// The hook that showed an opening; `None` if no such hook is attached.
+    pub fn of(&self, opening: Opening) -> Option<&str> {
+        let name = match opening {
+            Opening::Connect => &self.connect,
+            Opening::Accept => &self.accept,
+            Opening::AcceptExit => &self.accept_exit,
+            Opening::PeerName => &self.peer_name,
+            Opening::ConnectError => &self.connect_error,
+            Opening::Attempt => &self.attempt,
+            Opening::State => &self.state,
+        };
+        Some(name.as_str()).filter(|name| !name.is_empty())
+    }
+}
+
+/// `network.direction`.
+pub fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => "egress",
+        Direction::Ingress => "ingress",
+        Direction::Unknown => "unknown",
+    }
+}
+
+/// `tracer.state`.
+pub fn state(state: ConnState) -> &'static str {
+    match state {
+        ConnState::S0 => "S0",
+        ConnState::REJ => "REJ",
+        ConnState::S1 => "S1",
+        ConnState::SF => "SF",
+        ConnState::RSTO => "RSTO",
+        ConnState::RSTR => "RSTR",
+        ConnState::OTH => "OTH",
+    }
+}
+
+/// Every `provenance`.
+pub fn provenance(provenance: Provenance) -> &'static str {
+    match provenance {
+        Provenance::Kernel => "kernel",
+        Provenance::Procfs => "procfs",
+        Provenance::Inferred => "inferred",
+        Provenance::Unknown => "unknown",
+    }
+}
+
+/// `relation` of a link in a lineage.
+pub fn relation(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Birth => "birth",
+        Relation::Present => "present",
+    }
+}
+
+/// The `tracer.flags` that a process has.
+pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
+    let program = &image.program;
+    let flags = [
+        (program.memfd, "memfd"),
+        (program.deleted, "deleted"),
+        (program.executable_truncated, "executable_truncated"),
+        (image.kernel_thread, "kernel_thread"),
+        (image.key_rounded, "start_rounded"),
+    ];
+    flags
+        .into_iter()
+        .filter_map(|(set, flag)| set.then_some(flag))
+}
+
+/// `tracer.lost.unit`.
+pub fn loss_unit(unit: LossUnit) -> &'static str {
+    match unit {
+        LossUnit::Record => "record",
+        LossUnit::Event => "event",
+    }
+}
+
+/// Name of an errno, as most architectures number them; `None` for numbers that have no name.
+pub fn errno(errno: Errno) -> Option<&'static str> {
+    let index = usize::try_from(errno.0).ok()?.checked_sub(1)?;
+    ERRNO_NAMES
+        .get(index)
+        .copied()
+        .filter(|name| !name.is_empty())
+}
+
+/// Name of a signal, as most architectures number them; `None` for real-time signals.
+pub fn signal(number: u32) -> Option<&'static str> {
+    let index = usize::try_from(number).ok()?.checked_sub(1)?;
+    SIGNAL_NAMES.get(index).copied()
+}
+
+/// From 1 on: include/uapi/asm-generic/errno-base.h and errno.h.
+const ERRNO_NAMES: [&str; 133] = [
+    "EPERM",
+    "ENOENT",
+    "ESRCH",
+    "EINTR",
+    "EIO",
+    "ENXIO",
+    "E2BIG",
+    "ENOEXEC",
+    "EBADF",
+    "ECHILD",
+    "EAGAIN",
+    "ENOMEM",
+    "EACCES",
+    "EFAULT",
+    "ENOTBLK",
+    "EBUSY",
+    "EEXIST",
+    "EXDEV",
+    "ENODEV",
+    "ENOTDIR",
+    "EISDIR",
+    "EINVAL",
+    "ENFILE",
+    "EMFILE",
+    "ENOTTY",
+    "ETXTBSY",
+    "EFBIG",
+    "ENOSPC",
+    "ESPIPE",
+    "EROFS",
+    "EMLINK",
+    "EPIPE",
+    "EDOM",
+    "ERANGE",
+    "EDEADLK",
+    "ENAMETOOLONG",
+    "ENOLCK",
+    "ENOSYS",
+    "ENOTEMPTY",
+    "ELOOP",
+    "",
+    "ENOMSG",
+    "EIDRM",
+    "ECHRNG",
+    "EL2NSYNC",
+    "EL3HLT",
+    "EL3RST",
+    "ELNRNG",
+    "EUNATCH",
+    "ENOCSI",
+    "EL2HLT",
+    "EBADE",
+    "EBADR",
+    "EXFULL",
+    "ENOANO",
+    "EBADRQC",
+    "EBADSLT",
+    "",
+    "EBFONT",
+    "ENOSTR",
+    "ENODATA",
+    "ETIME",
+    "ENOSR",
+    "ENONET",
+    "ENOPKG",
+    "EREMOTE",
+    "ENOLINK",
+    "EADV",
+    "ESRMNT",
+    "ECOMM",
+    "EPROTO",
+    "EMULTIHOP",
+    "EDOTDOT",
+    "EBADMSG",
+    "EOVERFLOW",
+    "ENOTUNIQ",
+    "EBADFD",
+    "EREMCHG",
+    "ELIBACC",
+    "ELIBBAD",
+    "ELIBSCN",
+    "ELIBMAX",
+    "ELIBEXEC",
+    "EILSEQ",
+    "ERESTART",
+    "ESTRPIPE",
+    "EUSERS",
+    "ENOTSOCK",
+    "EDESTADDRREQ",
+    "EMSGSIZE",
+    "EPROTOTYPE",
+    "ENOPROTOOPT",
+    "EPROTONOSUPPORT",
+    "ESOCKTNOSUPPORT",
+    "EOPNOTSUPP",
+    "EPFNOSUPPORT",
+    "EAFNOSUPPORT",
+    "EADDRINUSE",
+    "EADDRNOTAVAIL",
+    "ENETDOWN",
+    "ENETUNREACH",
+    "ENETRESET",
+    "ECONNABORTED",
+    "ECONNRESET",
+    "ENOBUFS",
+    "EISCONN",
+    "ENOTCONN",
+    "ESHUTDOWN",
+    "ETOOMANYREFS",
+    "ETIMEDOUT",
+    "ECONNREFUSED",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "EALREADY",
+    "EINPROGRESS",
+    "ESTALE",
+    "EUCLEAN",
+    "ENOTNAM",
+    "ENAVAIL",
+    "EISNAM",
+    "EREMOTEIO",
+    "EDQUOT",
+    "ENOMEDIUM",
+    "EMEDIUMTYPE",
+    "ECANCELED",
+    "ENOKEY",
+    "EKEYEXPIRED",
+    "EKEYREVOKED",
+    "EKEYREJECTED",
+    "EOWNERDEAD",
+    "ENOTRECOVERABLE",
+    "ERFKILL",
+    "EHWPOISON",
+];
+
+/// From 1 on: include/uapi/asm-generic/signal.h.
+const SIGNAL_NAMES: [&str; 31] = [
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGSEGV",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGTERM",
+    "SIGSTKFLT",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGSTOP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGWINCH",
+    "SIGIO",
+    "SIGPWR",
+    "SIGSYS",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_names_that_the_kernel_gives_them() {
+        for (number, name) in [
+            (1, "EPERM"),
+            (104, "ECONNRESET"),
+            (111, "ECONNREFUSED"),
+            (113, "EHOSTUNREACH"),
+            (133, "EHWPOISON"),
+        ] {
+            assert_eq!(errno(Errno(number)), Some(name));
+        }
+        for number in [0, 41, 134, u32::MAX] {
+            assert_eq!(errno(Errno(number)), None);
+        }
+        for (number, name) in [
+            (1, "SIGHUP"),
+            (9, "SIGKILL"),
+            (15, "SIGTERM"),
+            (31, "SIGSYS"),
+        ] {
+            assert_eq!(signal(number), Some(name));
+        }
+        assert_eq!(signal(34), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! The output record: an observation taken apart into what the formats show.
+//!
+//! In: an observation. Out: the same facts in one shape for all actions, with the connection's ends
+//! put as initiator and acceptor.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::action::Action;
+use crate::event::{BootTime, Errno, Totals};
+use crate::observation::{ConnState, Connection, Direction, Fact, Loss, Observation};
+use crate::process::image::Image;
+
+/// One output event. What does not apply or is not known is `None`.
+pub struct Record<'a> {
+    /// When the kernel saw it.
+    pub time: BootTime,
+    /// What happened.
+    pub action: Action,
+    /// Whom it is about.
+    pub process: Option<&'a Arc<Image>>,
+    /// What it is about.
+    pub connection: Option<&'a Connection>,
+    /// Zeek's letters.
+    pub state: Option<ConnState>,
+    /// What was carried.
+    pub totals: Option<Totals>,
+    /// How long it lasted, in nanoseconds.
+    pub duration_ns: Option<u64>,
+    /// Why it failed or ended.
+    pub errno: Option<Errno>,
+    /// How a process ended, as `wait` would tell.
+    pub exit_status: Option<u32>,
+    /// What was lost.
+    pub loss: Option<Loss>,
+}
+
+impl<'a> Record<'a> {
+    /// The record that an observation becomes.
+    pub fn of(observation: &Observation<'a>) -> Self {
+        let action = Action::of(&observation.fact);
+        let empty = Self::empty(observation.time, action);
+        match observation.fact {
+            Fact::ProcessForked(image) | Fact::ProcessExecuted(image) => Self {
+                process: Some(image),
+                ..empty
+            },
+            Fact::ProcessExited { process, status } => Self {
+                process: Some(process),
+                exit_status: Some(status),
+                ..empty
+            },
+            Fact::ConnectionOpened {
+                connection,
+                process,
+                ..
+            }
+            | Fact::ConnectionAccepted {
+                connection,
+                process,
+            } => {
+                let state = Some(ConnState::S1);
+                Self {
+                    connection: Some(connection),
+                    process,
+                    state,
+                    ..empty
+                }
+            }
+            Fact::ConnectionFailed {
+                connection,
+                process,
+                errno,
+                state,
+            } => Self {
+                connection: Some(connection),
+                process,
+                errno,
+                state: Some(state),
+                ..empty
+            },
+            Fact::ConnectionClosed {
+                connection,
+                process,
+                totals,
+                duration_ns,
+                state,
+                errno,
+            } => {
+                let (connection, state) = (Some(connection), Some(state));
+                Self {
+                    connection,
+                    process,
+                    totals,
+                    duration_ns,
+                    state,
+                    errno,
+                    ..empty
+                }
+            }
+            Fact::ListenOpened {
+                connection,
+                process,
+            }
+            | Fact::ListenClosed {
+                connection,
+                process,
+            } => Self {
+                connection: Some(connection),
+                process,
+                ..empty
+            },
+            Fact::Lost(loss) => Self {
+                loss: Some(loss),
+                ..empty
+            },
+        }
+    }
+
+    fn empty(time: BootTime, action: Action) -> Self {
+        Self {
+            time,
+            action,
+            process: None,
+            connection: None,
+            state: None,
+            totals: None,
+            duration_ns: None,
+            errno: None,
+            exit_status: None,
+            loss: None,
+        }
+    }
+
+    /// Whether this is about a listening socket.
+    pub fn is_listener(&self) -> bool {
+        matches!(self.action, Action::ListenOpened | Action::ListenClosed)
+    }
+
+    /// Whether the connection runs over IPv4; for a listener, whether its address is one.
+    pub fn is_ipv4(&self) -> bool {
+        self.connection
+            .is_some_and(|connection| match self.is_listener() {
+                true => connection.endpoints.local.is_ipv4(),
+                false => connection.endpoints.is_ipv4(),
+            })
+    }
+
+    /// The code that a process exited with, unless a signal ended it.
+    pub fn exit_code(&self) -> Option<u32> {
+        self.exit_status
+            .filter(|status| status & 0x7f == 0)
+            .map(|status| status >> 8 & 0xff)
+    }
+
+    /// The signal that ended a process.
+    pub fn exit_signal(&self) -> Option<u32> {
+        self.exit_status
+            .map(|status| status & 0x7f)
+            .filter(|&signal| signal != 0)
+    }
+
+    /// Initiator and acceptor of the connection.
+    pub fn ends(&self) -> Ends {
+        let Some(connection) = self.connection else {
+            return Ends::default();
+        };
+        let (local, remote) = (connection.endpoints.local, connection.endpoints.remote);
+        if self.is_listener() {
+            return Ends {
+                destination: End {
+                    ip: Some(local.ip()),
+                    port: Some(local.port()),
+                    bytes: None,
+                },
+                ..Ends::default()
+            };
+        }
+        let local = End::new(local, self.totals.map(|totals| totals.sent));
+        let remote = End::new(remote, self.totals.map(|totals| totals.received));
+        match connection.direction {
+            Direction::Egress | Direction::Unknown => Ends {
+                source: local,
+                destination: remote,
+            },
+            Direction::Ingress => Ends {
+                source: remote,
+                destination: local,
+            },
+        }
+    }
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The initiator.
+    pub source: End,
+    /// The acceptor.
+    pub destination: End,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Its address.
+    pub ip: Option<IpAddr>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// Payload that it sent.
+    pub bytes: Option<u64>,
+}
+
+impl End {
+    /// An unspecified address or port is one that the kernel does not know, or no longer.
+    fn new(address: SocketAddr, bytes: Option<u64>) -> Self {
+        Self {
+            ip: Some(address.ip()).filter(|ip| !ip.is_unspecified()),
+            port: Some(address.port()).filter(|&port| port != 0),
+            bytes,
+        }
+    }
+
+    /// Whether nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        self.ip.is_none() && self.port.is_none() && self.bytes.is_none()
+    }
+
+    /// Address and port, where both are known.
+    pub fn address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.ip?, self.port?))
+    }
+}

@@ -1,0 +1,159 @@
+//! The one task that owns the state: from the ring through the tables to the sinks.
+//!
+//! In: records of the kernel programs, and the passing of time. Out: observations, to every sink, in
+//! batches. It sleeps until the kernel wakes it, lets a few milliseconds of records gather, and then
+//! empties the ring; nothing polls while nothing happens.
+
+use std::{io, time::Duration};
+
+use aya::maps::{MapData, MapError, RingBuf};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::{
+    clock,
+    decode::decode,
+    kernel::{canary::Canary, losses::Losses},
+    observation::{Loss, LossUnit, Observation, Sink},
+    state::{Counters, State},
+};
+
+/// How long records gather after a wake-up. A lone event is this late; at load it makes the wake-ups
+/// few, each of which costs as much as some sixty records.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Records between two looks at signals and the network.
+const BATCH: usize = 4096;
+
+/// Every sink gets every observation.
+#[derive(Default)]
+pub struct Sinks(pub Vec<Box<dyn Sink>>);
+
+impl Sink for Sinks {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        for sink in &mut self.0 {
+            sink.observe(observation);
+        }
+    }
+
+    fn flush(&mut self) {
+        for sink in &mut self.0 {
+            sink.flush();
+        }
+    }
+}
+
+/// The ring and what its records lead to.
+pub struct Pipeline {
+    ring: AsyncFd<RingBuf<MapData>>,
+    losses: Losses,
+    state: State,
+    sinks: Sinks,
+    canary: Option<Canary>,
+    undecodable: u64,
+}
+
+impl Pipeline {
+    /// Waits on `ring`; needs a tokio runtime.
+    pub fn new(
+        ring: RingBuf<MapData>,
+        losses: Losses,
+        state: State,
+        sinks: Sinks,
+    ) -> io::Result<Self> {
+        // SAFETY: the ring owns its descriptor and never changes it, and the `AsyncFd` owns the ring.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        Ok(Self { ring, losses, state, sinks, canary: None, undecodable: 0 })
+    }
+
+    /// Shows every event to `canary` from now on.
+    pub fn watch_for(&mut self, canary: Canary) {
+        self.canary = Some(canary);
+    }
+
+    /// The canary, until it is taken back.
+    pub fn canary(&self) -> Option<&Canary> {
+        self.canary.as_ref()
+    }
+
+    /// Shows it no more events.
+    pub fn take_canary(&mut self) -> Option<Canary> {
+        self.canary.take()
+    }
+
+    /// Waits until there are records, and takes them in. Cancelling it loses nothing.
+    pub async fn turn(&mut self) -> io::Result<()> {
+        self.ring.readable().await?.clear_ready();
+        tokio::time::sleep(GATHER).await;
+        while self.take(BATCH) == BATCH {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Takes in everything that is in the ring now.
+    pub fn take_all(&mut self) {
+        while self.take(BATCH) == BATCH {}
+    }
+
+    /// Takes in up to `limit` records and tells how many there were.
+    fn take(&mut self, limit: usize) -> usize {
+        // Whatever was reserved before this moment is in the ring by now, or will be when this loop
+        // gets there: records are taken in the order of reservation.
+        let begin = clock::boot_time();
+        let mut count = 0;
+        let ring = self.ring.get_mut();
+        while count < limit
+            && let Some(record) = ring.next()
+        {
+            count += 1;
+            match decode(&record) {
+                Ok(event) => {
+                    if let Some(canary) = &mut self.canary {
+                        canary.observe(&event);
+                    }
+                    self.state.event(&event, &mut self.sinks);
+                }
+                Err(_) => self.undecodable += 1,
+            }
+        }
+        if count < limit {
+            self.state.advance(begin, &mut self.sinks);
+        }
+        self.sinks.flush();
+        count
+    }
+
+    /// Lets time pass although nothing may have happened, and reports what was lost meanwhile.
+    pub fn tick(&mut self) -> Result<Counters, MapError> {
+        self.take_all();
+        let now = clock::boot_time();
+        for loss in self.losses.since_last()? {
+            self.state.lost(loss, now, &mut self.sinks);
+        }
+        let count = std::mem::take(&mut self.undecodable);
+        if count > 0 {
+            let loss = Loss { stage: "decode", kind: "record", unit: LossUnit::Record, count };
+            self.state.lost(loss, now, &mut self.sinks);
+        }
+        self.sinks.flush();
+        Ok(self.state.counters())
+    }
+
+    /// How often each program has run.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Reports a loss that happened outside.
+    pub fn lost(&mut self, loss: Loss) {
+        self.state.lost(loss, clock::boot_time(), &mut self.sinks);
+    }
+
+    /// The hooks are detached: takes in the rest and reports what was held back.
+    pub fn finish(mut self) -> Result<(), MapError> {
+        self.tick()?;
+        self.state.drain(&mut self.sinks);
+        self.sinks.flush();
+        Ok(())
+    }
+}

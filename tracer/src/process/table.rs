@@ -1,0 +1,366 @@
+//! The process table: who is alive, and who has died but is still needed.
+//!
+//! In: the start inventory, forks, execs, exits, and the task in every other record. Out: images.
+//! Time comes with each call.
+//!
+//! Records arrive in the order in which things happened, so a PID means its latest process. What a
+//! record says of a process is believed over what the table remembers: a different start time means
+//! that the PID was reused and the fork was lost, and such a process never inherits from its
+//! namesake. Ancestors live as long as someone's image refers to them, independent of this table.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::image::{Image, Parent, Program, Provenance, Relation};
+use super::inventory::{self, ExistingProcess};
+use super::lineage;
+use crate::arena::{Arena, Handle};
+use crate::event::{BootTime, Exec, ProcessKey, Task};
+
+/// How long an exited process is kept for records that mention it.
+const GRACE_NS: u64 = 10_000_000_000;
+/// Width of a rounded start time: procfs counts in USER_HZ, which is 100 everywhere.
+const TICK_NS: u64 = 10_000_000;
+
+/// The lists of the arena, each in the order in which processes entered it.
+const LIVE: usize = 0;
+/// Exited less than [`GRACE_NS`] ago.
+const EXITED: usize = 1;
+/// Exited longer ago, but a connection or a listener needs the last image.
+const HELD: usize = 2;
+
+/// Refers to a process of the table, for as long as the table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessId(Handle);
+
+#[derive(Debug)]
+struct Process {
+    image: Arc<Image>,
+    exited_at: Option<BootTime>,
+    /// How many connections and listeners it owns.
+    holds: u32,
+    /// Its program is the one of the start inventory.
+    inventoried: bool,
+}
+
+/// Every process that is alive, was alive moments ago, or owns a connection.
+#[derive(Debug)]
+pub struct ProcessTable {
+    processes: Arena<Process, 3>,
+    /// The latest process of each PID.
+    by_tgid: HashMap<u32, Handle, foldhash::fast::RandomState>,
+    capacity: usize,
+    evictions: u64,
+    inventory_at: BootTime,
+}
+
+impl ProcessTable {
+    /// An empty table for at most `capacity` processes.
+    pub fn new(capacity: usize) -> Self {
+        ProcessTable {
+            processes: Arena::new(),
+            by_tgid: HashMap::default(),
+            capacity: capacity.max(1),
+            evictions: 0,
+            inventory_at: BootTime::default(),
+        }
+    }
+
+    /// Number of processes.
+    pub fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Whether there is no process.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Processes that had to make room for others since the start.
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// The image of a process as it is now, or as it was when it exited. `None` if it was evicted.
+    pub fn image(&self, id: ProcessId) -> Option<&Arc<Image>> {
+        self.processes.get(id.0).map(|process| &process.image)
+    }
+
+    /// Fills an empty table with the processes that were alive at `taken_at`, after the hooks were
+    /// attached and before their first event is applied.
+    pub fn inventory(&mut self, taken_at: BootTime, processes: Vec<ExistingProcess>) {
+        self.inventory_at = taken_at;
+        let mut images: Vec<Arc<Image>> = Vec::with_capacity(processes.len());
+        for (process, parent) in inventory::parents_first(processes) {
+            let (parent, depth) = match parent {
+                _ if inventory::is_root(process.key.tgid) => (Parent::Root, 0),
+                Some((relation, place)) => {
+                    lineage::bound(&mut images[place]);
+                    lineage::link(relation, &images[place])
+                }
+                None => (Parent::Unknown, 0),
+            };
+            let image = Arc::new(Image {
+                key: process.key,
+                key_rounded: process.key_rounded,
+                name: process.name,
+                euid: process.euid,
+                kernel_thread: process.kernel_thread,
+                program: process.program,
+                parent,
+                provenance: Provenance::Procfs,
+                depth,
+            });
+            images.push(Arc::clone(&image));
+            if !self.by_tgid.contains_key(&image.key.tgid) {
+                self.insert(taken_at, image, true);
+            }
+        }
+    }
+
+    /// Lets time pass: forgets who exited long ago and is not needed.
+    pub fn advance(&mut self, now: BootTime) {
+        while let Some((handle, process)) = self.processes.first(EXITED) {
+            if process
+                .exited_at
+                .is_some_and(|exit| now.since(exit) < GRACE_NS)
+            {
+                break;
+            }
+            if process.holds > 0 {
+                self.processes.move_to(handle, HELD);
+            } else {
+                self.remove(handle);
+            }
+        }
+    }
+
+    /// A process begins, with the image of its parent. Returns its image.
+    pub fn fork(&mut self, time: BootTime, parent: &Task, child: ProcessKey) -> &Arc<Image> {
+        let forker = self.seen(time, parent).0;
+        let existing = self.find(child.tgid, Some(child.start_ns));
+        let (parent, depth) = self.link_to(forker);
+        let handle = match existing {
+            // The inventory has it already, with what it has become since.
+            Some(handle) => {
+                self.change(handle, |image| Image {
+                    parent,
+                    depth,
+                    provenance: Provenance::Kernel,
+                    ..image.clone()
+                });
+                handle
+            }
+            None => {
+                let image = Image {
+                    key: child,
+                    key_rounded: false,
+                    parent,
+                    depth,
+                    provenance: Provenance::Kernel,
+                    ..(*self.processes[forker].image).clone()
+                };
+                self.insert(time, Arc::new(image), self.processes[forker].inventoried)
+            }
+        };
+        &self.processes[handle].image
+    }
+
+    /// A process becomes another program. Returns its new image.
+    pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
+        let program = Arc::new(Program::executed(exec));
+        let task = &exec.task;
+        let handle = match self.find(task.tgid, task.start_ns) {
+            Some(handle) => {
+                self.change(handle, |image| Image {
+                    name: task.name,
+                    euid: task.euid,
+                    kernel_thread: task.kernel_thread,
+                    program,
+                    ..image.clone()
+                });
+                handle
+            }
+            None => self.insert(
+                time,
+                Arc::new(Image {
+                    program,
+                    ..unknown(task)
+                }),
+                false,
+            ),
+        };
+        self.processes[handle].inventoried = false;
+        &self.processes[handle].image
+    }
+
+    /// A process ends. Returns its last image, or `None` if it had ended already: when its last two
+    /// threads end at the same time, each can believe to be the last.
+    pub fn exit(&mut self, time: BootTime, task: &Task) -> Option<&Arc<Image>> {
+        let handle = self.seen(time, task).0;
+        if self.processes[handle].exited_at.is_some() {
+            return None;
+        }
+        self.mark_exited(handle, time);
+        Some(&self.processes[handle].image)
+    }
+
+    /// The process to which a task belongs, brought up to date with what the task tells.
+    pub fn seen(&mut self, time: BootTime, task: &Task) -> ProcessId {
+        let Some(handle) = self.find(task.tgid, task.start_ns) else {
+            return ProcessId(self.insert(time, Arc::new(unknown(task)), false));
+        };
+        let process = &self.processes[handle];
+        if !is_as_in(&process.image, task) {
+            // The inventory is newer than this record, and so is perhaps the program in it.
+            let keep_program = !process.inventoried || time >= self.inventory_at;
+            self.change(handle, |image| Image {
+                name: task.name,
+                euid: task.euid.or(image.euid),
+                kernel_thread: task.kernel_thread,
+                program: if keep_program {
+                    Arc::clone(&image.program)
+                } else {
+                    Arc::default()
+                },
+                ..image.clone()
+            });
+        }
+        ProcessId(handle)
+    }
+
+    /// A connection or a listener needs the process until it [releases](Self::release) it.
+    pub(crate) fn hold(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.get_mut(id.0) {
+            process.holds += 1;
+        }
+    }
+
+    /// Undoes one [`hold`](Self::hold).
+    pub(crate) fn release(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id.0) else {
+            return;
+        };
+        process.holds -= 1;
+        if process.holds == 0 && self.processes.list_of(id.0) == Some(HELD) {
+            self.remove(id.0);
+        }
+    }
+
+    /// The process of a task: the latest of that PID, if the start time agrees. Without a start time
+    /// only a living one will do.
+    fn find(&self, tgid: u32, start_ns: Option<u64>) -> Option<Handle> {
+        let handle = *self.by_tgid.get(&tgid)?;
+        let process = self.processes.get(handle)?;
+        let same = match start_ns {
+            Some(start_ns) => started_at(&process.image, start_ns),
+            None => process.exited_at.is_none(),
+        };
+        same.then_some(handle)
+    }
+
+    /// The link by birth to a process.
+    fn link_to(&mut self, parent: Handle) -> (Parent, u32) {
+        let parent = &mut self.processes[parent].image;
+        lineage::bound(parent);
+        lineage::link(Relation::Birth, parent)
+    }
+
+    fn change(&mut self, handle: Handle, changed: impl FnOnce(&Image) -> Image) {
+        let image = &mut self.processes[handle].image;
+        *image = Arc::new(changed(image));
+    }
+
+    /// Adds a process. If another one has its PID, that one's exit was lost.
+    fn insert(&mut self, time: BootTime, image: Arc<Image>, inventoried: bool) -> Handle {
+        if self.processes.len() >= self.capacity {
+            self.evict();
+        }
+        let tgid = image.key.tgid;
+        let process = Process {
+            image,
+            exited_at: None,
+            holds: 0,
+            inventoried,
+        };
+        let handle = self.processes.push(LIVE, process);
+        if let Some(previous) = self.by_tgid.insert(tgid, handle) {
+            self.mark_exited(previous, time);
+        }
+        handle
+    }
+
+    fn mark_exited(&mut self, handle: Handle, time: BootTime) {
+        if let Some(process) = self.processes.get_mut(handle)
+            && process.exited_at.is_none()
+        {
+            process.exited_at = Some(time);
+            self.processes.move_to(handle, EXITED);
+        }
+    }
+
+    /// Makes room: the oldest of those who exited goes first, then the oldest of the living.
+    fn evict(&mut self) {
+        let oldest = [EXITED, HELD, LIVE]
+            .into_iter()
+            .find_map(|list| self.processes.first(list));
+        if let Some((handle, _)) = oldest {
+            self.remove(handle);
+            self.evictions += 1;
+        }
+    }
+
+    fn remove(&mut self, handle: Handle) {
+        let Some(process) = self.processes.remove(handle) else {
+            return;
+        };
+        let tgid = process.image.key.tgid;
+        if self.by_tgid.get(&tgid) == Some(&handle) {
+            self.by_tgid.remove(&tgid);
+        }
+    }
+}
+
+/// A process of which nothing is known but what its task tells.
+fn unknown(task: &Task) -> Image {
+    Image {
+        key: ProcessKey {
+            tgid: task.tgid,
+            start_ns: task.start_ns.unwrap_or(0),
+        },
+        key_rounded: false,
+        name: task.name,
+        euid: task.euid,
+        kernel_thread: task.kernel_thread,
+        program: Arc::default(),
+        parent: if inventory::is_root(task.tgid) {
+            Parent::Root
+        } else {
+            Parent::Unknown
+        },
+        provenance: Provenance::Kernel,
+        depth: 0,
+    }
+}
+
+/// Whether an image still tells what a task tells. The name of a task without a start time is that
+/// of a thread, which says nothing about the process.
+fn is_as_in(image: &Image, task: &Task) -> bool {
+    task.start_ns.is_none()
+        || (image.name == task.name
+            && task.euid.is_none_or(|euid| image.euid == Some(euid))
+            && image.kernel_thread == task.kernel_thread)
+}
+
+fn started_at(image: &Image, start_ns: u64) -> bool {
+    let start_ns = if image.key_rounded {
+        start_ns - start_ns % TICK_NS
+    } else {
+        start_ns
+    };
+    image.key.start_ns == start_ns
+}
+
+#[cfg(test)]
+mod tests;

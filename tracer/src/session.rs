@@ -1,0 +1,225 @@
+//! A tracing session from nothing to «ready»: attach, take inventory, see whether the hooks see.
+//!
+//! In: options and a way to make the sinks. Out: a [`Session`] whose pipeline runs. On an error
+//! nothing stays attached.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use aya::{Ebpf, maps::MapError};
+use thiserror::Error;
+
+use crate::{
+    clock,
+    kernel::{
+        canary::Canary,
+        hooks::{Moment, Point},
+        inventory,
+        loader::{self, Attached, Choice, LoadError, Options},
+        losses::Losses,
+    },
+    output::names::HookNames,
+    pipeline::{Pipeline, Sinks},
+    state::{Limits, State},
+};
+
+/// How long the hooks have for showing the canary.
+const CANARY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Why there is no session.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The kernel programs cannot be attached.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A map cannot be used.
+    #[error("cannot read the kernel programs' counters: {0}")]
+    Map(#[from] MapError),
+    /// Neither the iterator nor /proc tells who is there.
+    #[error("cannot list the running processes: {0}")]
+    Inventory(io::Error),
+    /// The canary could not be made.
+    #[error("cannot run a copy of tracer to check the hooks: {0}")]
+    Canary(io::Error),
+    /// Hooks that are attached do not see.
+    #[error(
+        "attached, but blind within {}s: {}; see `tracer doctor`, or go on by --degraded",
+        CANARY_DEADLINE.as_secs(),
+        list(.0)
+    )]
+    Blind(Vec<Blind>),
+    /// The ring cannot be waited for.
+    #[error("cannot wait for the kernel's records: {0}")]
+    Ring(io::Error),
+}
+
+/// A moment that the canary should have shown.
+#[derive(Clone, Debug)]
+pub struct Blind {
+    /// Which moment.
+    pub moment: Moment,
+    /// The hooks that claim to show it.
+    pub hooks: String,
+}
+
+fn list(blind: &[Blind]) -> String {
+    let texts: Vec<String> =
+        blind.iter().map(|blind| format!("«{}» by {}", blind.moment.name(), blind.hooks)).collect();
+    texts.join(", ")
+}
+
+/// Tracing, as long as it is kept.
+pub struct Session {
+    /// What turns records into observations.
+    pub pipeline: Pipeline,
+    /// The programs; dropping them detaches every hook.
+    pub programs: Ebpf,
+    /// How each moment is seen.
+    pub choices: Vec<Choice>,
+    /// What to tell about the start, for people: each a sentence.
+    pub remarks: Vec<String>,
+    /// From the first look at the kernel to the last hook attached.
+    pub attach_took: Duration,
+    /// From the beginning to the canary seen.
+    pub start_took: Duration,
+}
+
+impl Session {
+    /// Attaches, takes inventory and checks. Must run in a tokio runtime.
+    pub fn start(
+        options: &Options,
+        limits: Limits,
+        sinks: impl FnOnce(HookNames) -> Sinks,
+    ) -> Result<Self, StartError> {
+        let begin = Instant::now();
+        let mut attached = loader::attach(options)?;
+        let mut remarks = refusals(&attached.choices);
+        let mut state = State::new(limits);
+        take_inventory(&mut attached, &mut state, &mut remarks)?;
+        let losses = Losses::watch(&mut attached)?;
+        let sinks = sinks(hook_names(&attached.choices));
+        let pipeline =
+            Pipeline::new(attached.ring, losses, state, sinks).map_err(StartError::Ring)?;
+        let mut session = Self {
+            pipeline,
+            programs: attached.ebpf,
+            choices: attached.choices,
+            remarks,
+            attach_took: attached.took,
+            start_took: Duration::ZERO,
+        };
+        session.check(options.degraded)?;
+        session.start_took = begin.elapsed();
+        Ok(session)
+    }
+
+    /// Releases the canary and looks for it in the ring.
+    fn check(&mut self, degraded: bool) -> Result<(), StartError> {
+        let hooked = self.choices.iter().filter(|choice| choice.way.is_some());
+        let canary =
+            Canary::release(hooked.map(|choice| choice.moment)).map_err(StartError::Canary)?;
+        if let Some(error) = &canary.no_loopback {
+            self.remarks.push(format!(
+                "no connection over loopback ({error}), so the hooks on connections are unchecked"
+            ));
+        }
+        self.pipeline.watch_for(canary);
+        let deadline = Instant::now() + CANARY_DEADLINE;
+        while self.is_waiting() && Instant::now() < deadline {
+            self.pipeline.take_all();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let Some(canary) = self.pipeline.take_canary() else {
+            return Ok(());
+        };
+        let blind: Vec<Blind> = canary.waiting().iter().map(|&moment| self.blind(moment)).collect();
+        canary.end().map_err(StartError::Canary)?;
+        if blind.is_empty() {
+            return Ok(());
+        }
+        let error = StartError::Blind(blind);
+        if !degraded {
+            return Err(error);
+        }
+        self.remarks.push(error.to_string());
+        Ok(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.pipeline.canary().is_some_and(|canary| !canary.waiting().is_empty())
+    }
+
+    fn blind(&self, moment: Moment) -> Blind {
+        let choice = self.choices.iter().find(|choice| choice.moment == moment);
+        Blind { moment, hooks: choice.map_or_else(String::new, describe) }
+    }
+}
+
+fn take_inventory(
+    attached: &mut Attached,
+    state: &mut State,
+    remarks: &mut Vec<String>,
+) -> Result<(), StartError> {
+    let taken_at = clock::boot_time();
+    let processes = match loader::open_task_iterator(&mut attached.ebpf, &attached.btf) {
+        Ok(iterator) => inventory::from_iterator(iterator),
+        Err(refusal) => {
+            remarks.push(format!(
+                "task iterator refused ({refusal}): processes that are older than tracer are known \
+                 from /proc, with start times in ticks"
+            ));
+            inventory::from_proc()
+        }
+    };
+    state.inventory(taken_at, processes.map_err(StartError::Inventory)?);
+    Ok(())
+}
+
+/// Moments that will be missing, each a sentence.
+fn refusals(choices: &[Choice]) -> Vec<String> {
+    choices
+        .iter()
+        .filter(|choice| choice.way.is_none())
+        .map(|choice| {
+            let refusal = choice.refusals.last();
+            let reason = refusal.map_or("no hook for it in this mode", |last| &last.reason);
+            format!("«{}» will not be seen: {reason}", choice.moment.name())
+        })
+        .collect()
+}
+
+/// The hooks of a choice, e.g. `fentry:tcp_connect`.
+pub fn describe(choice: &Choice) -> String {
+    let Some(way) = choice.way else {
+        return "nothing".to_owned();
+    };
+    if way.hooks.is_empty() {
+        return "tp_btf:inet_sock_set_state".to_owned();
+    }
+    let points: Vec<String> = way.hooks.iter().map(|hook| hook.point.to_string()).collect();
+    points.join("+")
+}
+
+/// What `tracer.hook` says for each opening.
+fn hook_names(choices: &[Choice]) -> HookNames {
+    let points = |moment| {
+        let choice = choices.iter().find(|choice| choice.moment == moment);
+        choice.and_then(|choice| choice.way).map_or(&[][..], |way| way.hooks)
+    };
+    let first = |moment, wanted: fn(Point) -> bool| {
+        let hook = points(moment).iter().find(|hook| wanted(hook.point));
+        hook.map_or_else(String::new, |hook| hook.point.to_string())
+    };
+    let of_connect = choices.iter().find(|choice| choice.moment == Moment::Connect);
+    HookNames {
+        connect: of_connect.map_or_else(String::new, describe),
+        accept: first(Moment::Accept, |point| matches!(point, Point::Fexit(..) | Point::Kretprobe(_))),
+        accept_exit: first(Moment::Accept, |point| matches!(point, Point::Tracepoint(..))),
+        peer_name: first(Moment::Accept, |point| matches!(point, Point::Cgroup(_))),
+        connect_error: first(Moment::ConnectErrorV4, |point| !matches!(point, Point::Cgroup(_))),
+        attempt: first(Moment::ConnectErrorV4, |point| matches!(point, Point::Cgroup(_))),
+        state: first(Moment::State, |_| true),
+    }
+}

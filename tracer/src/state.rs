@@ -1,0 +1,218 @@
+//! The state that everything else looks at: who runs, and who is connected to whom.
+//!
+//! In: the start inventory, events in ring order, the passing of time, losses. Out: observations to
+//! a [`Sink`]. One task owns a [`State`], and nothing else changes it. It reads no clock and does
+//! no I/O: the same inputs give the same observations, which is how it is tested.
+
+use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
+use crate::event::{BootTime, Event, EventKind, SocketMoment};
+use crate::observation::{Fact, Loss, Observation, Sink};
+use crate::process::inventory::ExistingProcess;
+use crate::process::table::{ProcessId, ProcessTable};
+
+/// How large the tables may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes, alive or still needed.
+    pub processes: usize,
+    /// Sockets that have a part in a connection.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            processes: 65_536,
+            connections: 262_144,
+        }
+    }
+}
+
+/// What the state counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// About connections.
+    pub connections: ConnectionCounters,
+    /// Sockets in the table.
+    pub connection_entries: usize,
+    /// Processes in the table.
+    pub process_entries: usize,
+    /// Processes that had to make room for others, since the start.
+    pub process_evictions: u64,
+}
+
+/// Who runs, and who is connected to whom.
+#[derive(Debug)]
+pub struct State {
+    processes: ProcessTable,
+    connections: ConnectionTable,
+    now: BootTime,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub fn new(limits: Limits) -> Self {
+        State {
+            processes: ProcessTable::new(limits.processes),
+            connections: ConnectionTable::new(limits.connections),
+            now: BootTime::default(),
+        }
+    }
+
+    /// Takes the processes, in any order, that were alive at `taken_at`: after the hooks were
+    /// attached, so that nobody is missed, and before their first event is applied.
+    pub fn inventory(
+        &mut self,
+        taken_at: BootTime,
+        processes: impl IntoIterator<Item = ExistingProcess>,
+    ) {
+        self.processes
+            .inventory(taken_at, processes.into_iter().collect());
+    }
+
+    /// Applies the next event of the ring.
+    pub fn event(&mut self, event: &Event<'_>, sink: &mut dyn Sink) {
+        self.pass(event.time, sink);
+        let time = event.time;
+        match &event.kind {
+            EventKind::Fork { parent, child } => {
+                let image = self.processes.fork(time, parent, *child);
+                sink.observe(&Observation {
+                    time,
+                    fact: Fact::ProcessForked(image),
+                });
+            }
+            EventKind::Exec(exec) => {
+                let image = self.processes.exec(time, exec);
+                sink.observe(&Observation {
+                    time,
+                    fact: Fact::ProcessExecuted(image),
+                });
+            }
+            EventKind::Exit { task, status } => {
+                if let Some(process) = self.processes.exit(time, task) {
+                    let fact = Fact::ProcessExited {
+                        process,
+                        status: *status,
+                    };
+                    sink.observe(&Observation { time, fact });
+                }
+            }
+            EventKind::Connect(moment) => self.moment(time, moment, sink, ConnectionTable::connect),
+            EventKind::Attempt(moment) => self.moment(time, moment, sink, ConnectionTable::attempt),
+            EventKind::ConnectError(moment, errno) => {
+                self.moment(
+                    time,
+                    moment,
+                    sink,
+                    |connections, moment, process, context| {
+                        connections.connect_error(moment, *errno, process, context);
+                    },
+                );
+            }
+            EventKind::Accept(moment, seen) => {
+                self.moment(
+                    time,
+                    moment,
+                    sink,
+                    |connections, moment, process, context| {
+                        connections.accept(moment, *seen, process, context);
+                    },
+                );
+            }
+            EventKind::Listen(moment) => self.moment(time, moment, sink, ConnectionTable::listen),
+            EventKind::Established {
+                socket,
+                endpoints,
+                inbound,
+            } => {
+                let (connections, mut context) = self.split(time, sink);
+                if *inbound {
+                    connections.established_inbound(*socket, endpoints, &mut context);
+                } else {
+                    connections.established_outbound(*socket, endpoints, &mut context);
+                }
+            }
+            EventKind::Close(close) => {
+                let (connections, mut context) = self.split(time, sink);
+                connections.close(close, &mut context);
+            }
+            EventKind::ResetSent(socket) => {
+                let (connections, mut context) = self.split(time, sink);
+                connections.reset_sent(*socket, &mut context);
+            }
+        }
+    }
+
+    /// Every event before `drained_up_to` has been applied: whoever waits for an earlier one waits in
+    /// vain. Also tells what the tables lost since the last call.
+    pub fn advance(&mut self, drained_up_to: BootTime, sink: &mut dyn Sink) {
+        self.pass(drained_up_to, sink);
+        self.report_losses(sink);
+    }
+
+    /// Something was lost before it got here.
+    pub fn lost(&mut self, loss: Loss, time: BootTime, sink: &mut dyn Sink) {
+        sink.observe(&Observation {
+            time,
+            fact: Fact::Lost(loss),
+        });
+    }
+
+    /// No event will follow: reports what was held back.
+    pub fn drain(&mut self, sink: &mut dyn Sink) {
+        let (connections, mut context) = self.split(self.now, sink);
+        connections.drain(&mut context);
+        self.report_losses(sink);
+    }
+
+    /// What is counted, at this moment.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connections: self.connections.counters(),
+            connection_entries: self.connections.len(),
+            process_entries: self.processes.len(),
+            process_evictions: self.processes.evictions(),
+        }
+    }
+
+    /// The clock only goes forward, although records of two CPUs can be slightly out of order.
+    fn pass(&mut self, time: BootTime, sink: &mut dyn Sink) {
+        self.now = self.now.max(time);
+        let now = self.now;
+        let (connections, mut context) = self.split(now, sink);
+        connections.advance(now, &mut context);
+        self.processes.advance(now);
+    }
+
+    /// Something that a process does with a socket.
+    fn moment(
+        &mut self,
+        time: BootTime,
+        moment: &SocketMoment,
+        sink: &mut dyn Sink,
+        apply: impl FnOnce(&mut ConnectionTable, &SocketMoment, ProcessId, &mut Context<'_>),
+    ) {
+        let process = self.processes.seen(time, &moment.task);
+        let (connections, mut context) = self.split(time, sink);
+        apply(connections, moment, process, &mut context);
+    }
+
+    fn report_losses(&mut self, sink: &mut dyn Sink) {
+        let (connections, mut context) = self.split(self.now, sink);
+        connections.report_losses(&mut context);
+    }
+
+    fn split<'a>(
+        &'a mut self,
+        time: BootTime,
+        sink: &'a mut dyn Sink,
+    ) -> (&'a mut ConnectionTable, Context<'a>) {
+        let context = Context {
+            time,
+            processes: &mut self.processes,
+            sink,
+        };
+        (&mut self.connections, context)
+    }
+}
