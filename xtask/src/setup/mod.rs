@@ -104,7 +104,7 @@ pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
             bail!("{} was installed, but is still not found", item.name);
         }
     }
-    Ok(())
+    debian::remove_lists()
 }
 
 fn by_hand(scope: Scope, missing: &[Item]) -> String {
