@@ -2,12 +2,18 @@
 //!
 //! `TRACER_BLESS=1 cargo test -p tests --test goldens` writes those files anew.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use jiff::tz::TimeZone;
-use tests::samples::{Samples, context};
+use tests::samples::{Samples, context, ingress};
 use tracer::cli::Cli;
+use tracer::event::{ProcessKey, Totals};
+use tracer::filter::Filter;
+use tracer::metrics::metrics;
+use tracer::observation::Sink;
 use tracer::output::Format;
 use tracer::output::action::Action;
 use tracer::output::compact::{Compact, Detail};
@@ -99,6 +105,69 @@ fn help_is_as_published() {
         text += &format!("\n--- {} ---\n{help}", command.get_name());
     }
     check("help.txt", &text);
+}
+
+/// The exposition of all samples, without what the process itself tells, which varies.
+fn exposition() -> String {
+    let stranger = ProcessKey {
+        tgid: 99,
+        start_ns: 1,
+    };
+    let filter = Filter::hiding(stranger);
+    let (metrics, mut sink) = metrics(&["curl".into()], filter).expect("metrics");
+    let samples = Samples::default();
+    for observation in samples.observations() {
+        sink.observe(&observation);
+    }
+    let carried = Totals {
+        sent: 1000,
+        received: 2000,
+        ..Totals::default()
+    };
+    metrics.sample([(ingress().id, Some(carried))]);
+    metrics.shed(3);
+    metrics.program_runs("fentry:tcp_connect", 4);
+    let families = metrics.registry().gather();
+    prometheus::TextEncoder::new()
+        .encode_to_string(&families)
+        .expect("metrics are text")
+}
+
+#[test]
+fn metrics_are_as_published() {
+    let text = exposition();
+    let own = text
+        .lines()
+        .filter(|line| !line.contains("process_") || line.contains("tracer_"));
+    check(
+        "metrics.txt",
+        &own.map(|line| format!("{line}\n")).collect::<String>(),
+    );
+}
+
+#[test]
+fn promtool_finds_nothing_to_criticize() {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed: Debian's package `prometheus`");
+    let mut stdin = promtool.stdin.take().expect("stdin is a pipe");
+    stdin
+        .write_all(exposition().as_bytes())
+        .expect("promtool reads");
+    drop(stdin);
+    let output = promtool
+        .wait_with_output()
+        .expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(
+        output.status.success() && said.trim().is_empty(),
+        "{}: {said}",
+        output.status
+    );
 }
 
 #[test]

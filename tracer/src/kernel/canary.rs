@@ -27,23 +27,26 @@ pub fn is_canary() -> bool {
 #[derive(Debug)]
 pub struct Canary {
     child: Child,
-    child_tgid: u32,
     own_tgid: u32,
+    /// Known from its fork on: its PID may be another one in our own PID namespace.
+    child_tgid: Option<u32>,
     waiting: Vec<Moment>,
     /// Why there was no connection: loopback is not up.
     pub no_loopback: Option<io::Error>,
 }
 
 impl Canary {
-    /// Does everything that should be seen. `moments` are those that have a hook.
-    pub fn release(moments: impl IntoIterator<Item = Moment>) -> io::Result<Self> {
+    /// Does everything that should be seen. `moments` are those that have a hook; `own_tgid` is our
+    /// PID in the initial PID namespace.
+    pub fn release(own_tgid: u32, moments: impl IntoIterator<Item = Moment>) -> io::Result<Self> {
         let child = Command::new("/proc/self/exe")
             .arg0(NAME)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
         let no_loopback = connect_to_self().err();
-        let fails = |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
+        let fails =
+            |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
         // TCP to many is refused before a packet leaves.
         let fails_v4 = fails((Ipv4Addr::BROADCAST, 9).into());
         let fails_v6 = fails((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9).into());
@@ -58,9 +61,9 @@ impl Canary {
             })
             .collect();
         Ok(Self {
-            child_tgid: child.id(),
             child,
-            own_tgid: std::process::id(),
+            own_tgid,
+            child_tgid: None,
             waiting,
             no_loopback,
         })
@@ -73,18 +76,28 @@ impl Canary {
         }
     }
 
-    fn moment_of(&self, event: &Event<'_>) -> Option<Moment> {
+    fn moment_of(&mut self, event: &Event<'_>) -> Option<Moment> {
+        if let EventKind::Fork { parent, child } = &event.kind
+            && parent.tgid == self.own_tgid
+        {
+            self.child_tgid = Some(child.tgid);
+            return Some(Moment::Fork);
+        }
         let own = |moment: &SocketMoment| moment.task.tgid == self.own_tgid;
+        let of_child = |tgid| self.child_tgid == Some(tgid);
         match &event.kind {
-            EventKind::Fork { child, .. } if child.tgid == self.child_tgid => Some(Moment::Fork),
-            EventKind::Exec(exec) if exec.task.tgid == self.child_tgid => Some(Moment::Exec),
-            EventKind::Exit { task, .. } if task.tgid == self.child_tgid => Some(Moment::Exit),
+            EventKind::Exec(exec) if of_child(exec.task.tgid) => Some(Moment::Exec),
+            EventKind::Exit { task, .. } if of_child(task.tgid) => Some(Moment::Exit),
             EventKind::Connect(moment) if own(moment) => Some(Moment::Connect),
             EventKind::Accept(moment, _) if own(moment) => Some(Moment::Accept),
             EventKind::Listen(moment) if own(moment) => Some(Moment::State),
             EventKind::Attempt(moment) | EventKind::ConnectError(moment, _) if own(moment) => {
                 let ipv4 = moment.endpoints.is_ipv4();
-                Some(if ipv4 { Moment::ConnectErrorV4 } else { Moment::ConnectErrorV6 })
+                Some(if ipv4 {
+                    Moment::ConnectErrorV4
+                } else {
+                    Moment::ConnectErrorV6
+                })
             }
             _ => None,
         }
@@ -116,5 +129,8 @@ fn connect_to_self() -> io::Result<()> {
 fn is_refusal_of_route(error: io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, PermissionDenied};
     let kind = error.kind();
-    matches!(kind, AddrNotAvailable | HostUnreachable | NetworkUnreachable | PermissionDenied)
+    matches!(
+        kind,
+        AddrNotAvailable | HostUnreachable | NetworkUnreachable | PermissionDenied
+    )
 }

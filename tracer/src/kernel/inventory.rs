@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use hashbrown::HashSet;
 use tracer_common::{
-    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_SUBREAPER},
+    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER},
     record::{TASK_KERNEL_THREAD, Task},
 };
 
@@ -28,8 +28,17 @@ use crate::{
 /// Ticks a second in /proc: `USER_HZ`, 100 on every architecture that eBPF runs on.
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
+/// The processes that are there.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    /// All of them.
+    pub processes: Vec<ExistingProcess>,
+    /// This process, as the initial PID namespace knows it.
+    pub own_key: ProcessKey,
+}
+
 /// Reads what the task iterator writes: every process of every namespace, with exact start times.
-pub fn from_iterator(mut iterator: File) -> io::Result<Vec<ExistingProcess>> {
+pub fn from_iterator(mut iterator: File) -> io::Result<Inventory> {
     // Small reads make the kernel start over for each record.
     let mut bytes = Vec::with_capacity(1 << 16);
     iterator.read_to_end(&mut bytes)?;
@@ -40,14 +49,22 @@ pub fn from_iterator(mut iterator: File) -> io::Result<Vec<ExistingProcess>> {
     let mut processes: Vec<_> = records.iter().map(existing).collect();
     let unlisted = unlisted_parents(&processes);
     processes.extend(unlisted);
-    Ok(processes)
+    let own_key = records
+        .iter()
+        .find(|record| u32_at(record, offset_of!(ExistingTask, flags)) & TASK_IS_READER != 0)
+        .map(|record| existing_key(record))
+        .ok_or_else(|| io::Error::other("the task iterator does not show this process"))?;
+    Ok(Inventory { processes, own_key })
 }
 
 /// Parents that the iterator itself does not show. Some kernels hide processes of their vendor,
 /// PID 1 among them; their children tell their keys, and /proc what they are.
 fn unlisted_parents(processes: &[ExistingProcess]) -> Vec<ExistingProcess> {
     let listed: HashSet<ProcessKey> = processes.iter().map(|process| process.key).collect();
-    let named: HashSet<ProcessKey> = processes.iter().filter_map(|process| process.parent).collect();
+    let named: HashSet<ProcessKey> = processes
+        .iter()
+        .filter_map(|process| process.parent)
+        .collect();
     named
         .difference(&listed)
         .filter_map(|&key| {
@@ -73,12 +90,17 @@ fn round_to_tick(start_ns: u64) -> u64 {
 
 type Record = [u8; size_of::<ExistingTask>()];
 
-fn existing(record: &Record) -> ExistingProcess {
-    const TASK: usize = offset_of!(ExistingTask, task);
-    let key = ProcessKey {
+const TASK: usize = offset_of!(ExistingTask, task);
+
+fn existing_key(record: &Record) -> ProcessKey {
+    ProcessKey {
         tgid: u32_at(record, TASK + offset_of!(Task, tgid)),
         start_ns: u64_at(record, TASK + offset_of!(Task, start_ns)),
-    };
+    }
+}
+
+fn existing(record: &Record) -> ExistingProcess {
+    let key = existing_key(record);
     let parent = ProcessKey {
         tgid: u32_at(record, offset_of!(ExistingTask, parent_tgid)),
         start_ns: u64_at(record, offset_of!(ExistingTask, parent_start_ns)),
@@ -95,7 +117,11 @@ fn existing(record: &Record) -> ExistingProcess {
         euid: Some(u32_at(record, TASK + offset_of!(Task, euid))),
         kernel_thread,
         reaper: flags & (TASK_IS_INIT | TASK_IS_SUBREAPER) != 0,
-        program: if kernel_thread { Arc::default() } else { Arc::new(program(key, false)) },
+        program: if kernel_thread {
+            Arc::default()
+        } else {
+            Arc::new(program(key, false))
+        },
     }
 }
 
@@ -108,8 +134,8 @@ fn u64_at(record: &Record, at: usize) -> u64 {
 }
 
 /// Reads /proc: only this PID namespace, start times in ticks, and subreapers unknown.
-pub fn from_proc() -> io::Result<Vec<ExistingProcess>> {
-    let mut processes = Vec::new();
+pub fn from_proc() -> io::Result<Inventory> {
+    let mut stats = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(tgid) = name.to_str().and_then(|name| name.parse().ok()) else {
@@ -117,17 +143,25 @@ pub fn from_proc() -> io::Result<Vec<ExistingProcess>> {
         };
         // A process that ended meanwhile is no longer existing.
         if let Some(stat) = Stat::read(tgid) {
-            processes.push((tgid, stat));
+            stats.push((tgid, stat));
         }
     }
     let start_of = |tgid: u32| {
-        let parent = processes.iter().find(|(other, _)| *other == tgid);
-        parent.map(|(_, stat)| ProcessKey { tgid, start_ns: stat.start_ns })
+        let found = stats.iter().find(|(other, _)| *other == tgid);
+        found.map(|(_, stat)| ProcessKey {
+            tgid,
+            start_ns: stat.start_ns,
+        })
     };
-    Ok(processes
+    let own_key = start_of(std::process::id())
+        .ok_or_else(|| io::Error::other("/proc does not show this process"))?;
+    let processes = stats
         .iter()
         .map(|(tgid, stat)| {
-            let key = ProcessKey { tgid: *tgid, start_ns: stat.start_ns };
+            let key = ProcessKey {
+                tgid: *tgid,
+                start_ns: stat.start_ns,
+            };
             ExistingProcess {
                 key,
                 key_rounded: true,
@@ -140,7 +174,8 @@ pub fn from_proc() -> io::Result<Vec<ExistingProcess>> {
                 program: Arc::new(program(key, true)),
             }
         })
-        .collect())
+        .collect();
+    Ok(Inventory { processes, own_key })
 }
 
 /// What `/proc/PID/stat` tells (proc(5)).
@@ -182,25 +217,39 @@ impl Stat {
 
 fn effective_user(tgid: u32) -> Option<u32> {
     let status = fs::read(format!("/proc/{tgid}/status")).ok()?;
-    let line = status.split(|&byte| byte == b'\n').find(|line| line.starts_with(b"Uid:"))?;
-    str::from_utf8(line).ok()?.split_ascii_whitespace().nth(2)?.parse().ok()
+    let line = status
+        .split(|&byte| byte == b'\n')
+        .find(|line| line.starts_with(b"Uid:"))?;
+    str::from_utf8(line)
+        .ok()?
+        .split_ascii_whitespace()
+        .nth(2)?
+        .parse()
+        .ok()
 }
 
 /// What `key` runs, as far as /proc tells and only if /proc still speaks of that very process.
 fn program(key: ProcessKey, rounded: bool) -> Program {
     let directory = PathBuf::from(format!("/proc/{}", key.tgid));
-    let link = |name| fs::read_link(directory.join(name)).map(|path| path.into_os_string().into_vec());
+    let link =
+        |name| fs::read_link(directory.join(name)).map(|path| path.into_os_string().into_vec());
     let mut program = Program::default();
     if let Ok(path) = link("exe") {
         set_executable(&mut program, path);
     }
-    program.file = fs::metadata(directory.join("exe")).ok().map(|metadata| FileId {
-        device: rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev()),
-        inode: metadata.ino(),
-    });
+    program.file = fs::metadata(directory.join("exe"))
+        .ok()
+        .map(|metadata| FileId {
+            device: rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev()),
+            inode: metadata.ino(),
+        });
     program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
-    let start_ns = if rounded { key.start_ns } else { round_to_tick(key.start_ns) };
+    let start_ns = if rounded {
+        key.start_ns
+    } else {
+        round_to_tick(key.start_ns)
+    };
     match Stat::read(key.tgid) {
         Some(stat) if stat.start_ns == start_ns => program,
         _ => Program::default(),
@@ -231,13 +280,20 @@ mod tests {
         let stat = b"42 (a) R 1 (b) S 7 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 1234 0 0";
         let stat = Stat::parse(stat).unwrap();
         assert_eq!(stat.name.as_bytes(), b"a) R 1 (b");
-        assert_eq!((stat.parent, stat.kernel_thread, stat.start_ns), (7, false, 12_340_000_000));
+        assert_eq!(
+            (stat.parent, stat.kernel_thread, stat.start_ns),
+            (7, false, 12_340_000_000)
+        );
     }
 
     #[test]
     fn this_process_is_found_in_proc_with_its_program() {
-        let processes = from_proc().unwrap();
-        let this = processes.iter().find(|process| process.key.tgid == std::process::id()).unwrap();
+        let Inventory { processes, own_key } = from_proc().unwrap();
+        assert_eq!(own_key.tgid, std::process::id());
+        let this = processes
+            .iter()
+            .find(|process| process.key == own_key)
+            .unwrap();
         let path = std::env::current_exe().unwrap().into_os_string().into_vec();
         assert_eq!(this.program.executable, path);
         assert!(this.key_rounded && this.parent.is_some());
@@ -247,9 +303,15 @@ mod tests {
     fn a_memfd_is_named_as_such_and_a_deleted_file_is_marked() {
         let mut program = Program::default();
         set_executable(&mut program, b"/memfd:x y (deleted)".to_vec());
-        assert_eq!((&program.executable[..], program.memfd, program.deleted), (&b"memfd:x y"[..], true, false));
+        assert_eq!(
+            (&program.executable[..], program.memfd, program.deleted),
+            (&b"memfd:x y"[..], true, false)
+        );
         let mut program = Program::default();
         set_executable(&mut program, b"/tmp/a (deleted)".to_vec());
-        assert_eq!((&program.executable[..], program.memfd, program.deleted), (&b"/tmp/a"[..], false, true));
+        assert_eq!(
+            (&program.executable[..], program.memfd, program.deleted),
+            (&b"/tmp/a"[..], false, true)
+        );
     }
 }

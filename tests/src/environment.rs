@@ -1,0 +1,86 @@
+//! What the caller says about this run: environment variables in, plain values out.
+//!
+//! `cargo xtask test` sets them; nothing else in this package reads the environment.
+
+use std::path::PathBuf;
+
+/// How connect and accept are watched, as `--hook-mode` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookMode {
+    /// fentry and fexit programs.
+    Fentry,
+    /// Kprobes and kretprobes.
+    Kprobe,
+    /// Tracepoints and cgroup programs only.
+    Tracepoint,
+}
+
+impl HookMode {
+    /// Every mode.
+    pub const ALL: [HookMode; 3] = [HookMode::Fentry, HookMode::Kprobe, HookMode::Tracepoint];
+
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HookMode::Fentry => "fentry",
+            HookMode::Kprobe => "kprobe",
+            HookMode::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+/// `TRACER_BIN`: the program under test, if the caller named one.
+pub fn tracer_bin_if_any() -> Option<PathBuf> {
+    std::env::var_os("TRACER_BIN").map(PathBuf::from)
+}
+
+/// `TRACER_BIN`, which this test cannot do without.
+///
+/// # Panics
+/// If it is not set.
+pub fn tracer_bin() -> PathBuf {
+    tracer_bin_if_any()
+        .expect("TRACER_BIN must name the tracer to test; `cargo xtask test` sets it")
+}
+
+/// `TRACER_HOOK_MODE`: the mode under test; without it no kernel test runs.
+///
+/// # Panics
+/// If it is not the name of a mode.
+pub fn hook_mode_if_any() -> Option<HookMode> {
+    let word = std::env::var("TRACER_HOOK_MODE").ok()?;
+    let mode = HookMode::ALL.into_iter().find(|mode| mode.as_str() == word);
+    Some(mode.unwrap_or_else(|| {
+        panic!("TRACER_HOOK_MODE is {word:?}, not fentry, kprobe or tracepoint")
+    }))
+}
+
+/// The mode under test.
+///
+/// # Panics
+/// If `TRACER_HOOK_MODE` is not set.
+pub fn hook_mode() -> HookMode {
+    hook_mode_if_any()
+        .expect("TRACER_HOOK_MODE must be fentry, kprobe or tracepoint; `cargo xtask test` sets it")
+}
+
+/// `TRACER_CONNECTIONS`: how many connections the ledger test makes.
+///
+/// # Panics
+/// If it is not a number.
+pub fn connections() -> usize {
+    std::env::var("TRACER_CONNECTIONS").map_or(1000, |word| {
+        word.parse()
+            .unwrap_or_else(|_| panic!("TRACER_CONNECTIONS is {word:?}, not a number"))
+    })
+}
+
+/// `TRACER_VM=1`: the tests run in a virtual machine that has little but them.
+pub fn in_vm() -> bool {
+    std::env::var_os("TRACER_VM").is_some_and(|value| value == "1")
+}
+
+/// Whether this process may load kernel programs and drop privileges.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

@@ -1,0 +1,74 @@
+//! Listeners and who accepts from them: the process itself, its thread, a forked worker, nobody.
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use serde_json::json;
+
+use super::{exchange, parsed, tell, wait_for_go, word};
+
+/// Accepts one connection. Argument: `with-address` or `without-address` (does accept ask for the
+/// peer's), `in-thread` or `in-worker` (who calls it). Facts: `{"port", "acceptor"}` just before, with
+/// the acceptor's PID; then `[peer port, sent, received]`.
+pub(super) fn accept(arguments: &[OsString]) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    match word(arguments, 0)? {
+        "with-address" => accept_one(&listener, true),
+        "without-address" => accept_one(&listener, false),
+        "in-thread" => {
+            let thread = std::thread::spawn(move || accept_one(&listener, true));
+            thread.join().map_err(|_| anyhow!("the thread panicked"))?
+        }
+        "in-worker" => accept_in_worker(&listener),
+        other => bail!("no such way to accept: {other}"),
+    }
+}
+
+fn accept_one(listener: &TcpListener, ask_address: bool) -> Result<()> {
+    tell(&json!({"port": listener.local_addr()?.port(), "acceptor": std::process::id()}))?;
+    let stream = match ask_address {
+        true => listener.accept()?.0,
+        false => TcpStream::from(rustix::net::accept(listener)?),
+    };
+    tell(&exchange::answer(stream)?)
+}
+
+fn accept_in_worker(listener: &TcpListener) -> Result<()> {
+    // SAFETY: a workload has a single thread until it starts one, and this one has started none,
+    // so the child may do whatever its parent may.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()).context("fork"),
+        0 => accept_one(listener, true),
+        worker => {
+            let (_, status) =
+                waitpid(Pid::from_raw(worker), WaitOptions::empty())?.context("the worker ends")?;
+            ensure!(
+                status.exit_status() == Some(0),
+                "the worker ended with {status:?}"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Listens, and closes the listener with a connection that nobody has accepted. Facts: `{"port"}`,
+/// and after a go `{}`.
+pub(super) fn never(_: &[OsString]) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    tell(&json!({"port": listener.local_addr()?.port()}))?;
+    wait_for_go()?;
+    drop(listener);
+    tell(&json!({}))
+}
+
+/// Listens, and closes the listener when told to. Argument: on which address. Facts: `{"port"}`,
+/// and after a go `{}`.
+pub(super) fn listen(arguments: &[OsString]) -> Result<()> {
+    let listener = TcpListener::bind(parsed::<SocketAddr>(arguments, 0)?)?;
+    tell(&json!({"port": listener.local_addr()?.port()}))?;
+    wait_for_go()?;
+    drop(listener);
+    tell(&json!({}))
+}

@@ -1,0 +1,212 @@
+//! Processes that do something on the network and tell what they did.
+//!
+//! In: a name and arguments. Out: facts, one line of JSON each, from the process itself. It is the
+//! test's own binary, started again as `BINARY --workload NAME ARGUMENTS`, so that each workload is
+//! a fresh process whose PID, executable and arguments are known.
+
+mod accepting;
+mod connecting;
+mod exchange;
+mod failing;
+mod running;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::command::{Owned, ends_within};
+use crate::lines::Lines;
+use crate::wait::DEADLINE;
+
+/// The argument that makes a test binary a workload.
+pub const FLAG: &str = "--workload";
+
+type Run = fn(&[OsString]) -> Result<()>;
+
+/// Every workload by name; each function documents its arguments and its facts.
+const WORKLOADS: &[(&str, Run)] = &[
+    ("serve", exchange::serve),
+    ("connect", exchange::connect),
+    ("connect-in-thread", connecting::in_thread),
+    ("connect-then-exec", connecting::then_exec),
+    ("connect-until-told", connecting::until_told),
+    ("accept", accepting::accept),
+    ("accept-never", accepting::never),
+    ("listen", accepting::listen),
+    ("reset", failing::reset),
+    ("refused", failing::refused),
+    ("refused-later", failing::refused_later),
+    ("unreachable", failing::unreachable),
+    ("give-up", failing::give_up),
+    ("time-out", failing::time_out),
+    ("exit", running::exit),
+    ("wait", running::wait),
+    ("without-btf", running::without_btf),
+];
+
+/// Runs a workload and ends the process, if its arguments ask for that. A test binary calls this
+/// before anything else.
+pub fn run_if_asked() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|first| first != FLAG) {
+        return;
+    }
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<_> = arguments.collect();
+    let run = WORKLOADS
+        .iter()
+        .find(|(known, _)| name == *known)
+        .map(|(_, run)| run);
+    let result = run
+        .context("no such workload")
+        .and_then(|run| run(&arguments));
+    if let Err(error) = result {
+        // The one who reads the facts sees that they end, and stderr says why.
+        eprintln!("workload {}: {error:#}", name.display());
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+/// Hands a fact to the test.
+fn tell(fact: &Value) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{fact}")?;
+    stdout.flush().context("the test listens")
+}
+
+/// Waits for [`Workload::go`], or for the test to lose interest.
+fn wait_for_go() -> Result<()> {
+    std::io::stdin()
+        .read_line(&mut String::new())
+        .context("stdin is a pipe")?;
+    Ok(())
+}
+
+/// The argument at `index`, as UTF-8.
+fn word(arguments: &[OsString], index: usize) -> Result<&str> {
+    let Some(word) = arguments.get(index) else {
+        bail!("argument {index} is missing")
+    };
+    word.to_str().context("the argument is not UTF-8")
+}
+
+/// The argument at `index`, as a value.
+fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    arguments: &[OsString],
+    index: usize,
+) -> Result<T> {
+    let word = word(arguments, index)?;
+    word.parse()
+        .with_context(|| format!("argument {index} is {word:?}"))
+}
+
+/// This test binary, which is also every workload's.
+pub fn binary() -> PathBuf {
+    std::env::current_exe().expect("/proc is mounted")
+}
+
+/// A command that runs a workload.
+pub fn command(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args([FLAG, name]).args(arguments);
+    command
+}
+
+/// A workload that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Workload {
+    child: Owned,
+    stdin: Option<ChildStdin>,
+    stdout: Lines,
+    told: usize,
+}
+
+impl Workload {
+    /// Starts a workload.
+    ///
+    /// # Panics
+    /// If it does not start. The other methods panic if it fails or falls silent.
+    pub fn start(name: &str, arguments: &[&str]) -> Workload {
+        Workload::spawn(&mut command(name, arguments))
+    }
+
+    /// Starts a command that tells facts as a workload does.
+    pub fn spawn(command: &mut Command) -> Workload {
+        let mut child = Owned::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let stdin = child.stdin.take();
+        let stdout = Lines::drain(child.stdout.take().expect("stdout is a pipe"));
+        Workload {
+            child,
+            stdin,
+            stdout,
+            told: 0,
+        }
+    }
+
+    /// Its PID.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next fact.
+    #[track_caller]
+    pub fn fact(&mut self) -> Value {
+        assert!(
+            self.stdout.wait_past(self.told, DEADLINE),
+            "workload {} tells nothing more",
+            self.pid()
+        );
+        let line = &self.stdout.since(self.told)[0];
+        self.told += 1;
+        serde_json::from_slice(line).expect("facts are JSON")
+    }
+
+    /// Lets it go on.
+    pub fn go(&mut self) {
+        self.stdin
+            .as_mut()
+            .expect("stdin is open until the end")
+            .write_all(b"\n")
+            .expect("the workload waits");
+    }
+
+    /// Kills it and waits for its end.
+    pub fn kill(mut self) {
+        self.child.end();
+    }
+
+    /// Lets it run to its end, which must be a success.
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.stdin = None;
+        assert!(
+            ends_within(&self.child, DEADLINE),
+            "workload {} does not end",
+            self.pid()
+        );
+        let status = self.child.status();
+        assert!(
+            status.success(),
+            "workload {} ended with {status}",
+            self.pid()
+        );
+    }
+}
+
+/// Runs a workload that tells one fact to its end.
+///
+/// # Panics
+/// If it fails.
+#[track_caller]
+pub fn run(name: &str, arguments: &[&str]) -> (u32, Value) {
+    let mut workload = Workload::start(name, arguments);
+    let fact = workload.fact();
+    let pid = workload.pid();
+    workload.finish();
+    (pid, fact)
+}

@@ -1,0 +1,59 @@
+//! What the tracer says about processes and connections on a real kernel, in one hook mode.
+//!
+//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_VM` (see
+//! `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
+//! truth comes from the workloads, which are processes of this same binary. Most tests look at one
+//! common run, because starting a tracer costs seconds on an emulated machine.
+
+mod common;
+mod endings;
+mod failures;
+mod ledger;
+mod lineage;
+mod listeners;
+mod metrics;
+mod own_traffic;
+mod ownership;
+mod processes;
+mod prometheus;
+mod resets;
+mod trace;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use tests::suite::{Fact, trials};
+use tests::{environment, workload};
+
+fn main() -> ExitCode {
+    workload::run_if_asked();
+    let mut arguments = Arguments::from_args();
+    // The workloads of one test are the background noise of another.
+    arguments.test_threads.get_or_insert(1);
+    let can_run = environment::hook_mode_if_any().is_some();
+    let subjects = subjects().into_iter();
+    let trials = subjects
+        .flat_map(|(subject, facts)| trials(subject, facts, can_run))
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    common::abandon();
+    conclusion.exit_code()
+}
+
+/// The common run's own end comes after everything that looks at it.
+fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
+    vec![
+        ("lineage", lineage::facts()),
+        ("ledger", ledger::facts()),
+        ("failures", failures::facts()),
+        ("ownership", ownership::facts()),
+        ("listeners", listeners::facts()),
+        ("processes", processes::facts()),
+        ("resets", resets::facts()),
+        ("metrics", metrics::facts()),
+        ("own_traffic", own_traffic::facts()),
+        ("common", common::facts()),
+        ("trace", trace::facts()),
+        ("endings", endings::facts()),
+    ]
+}

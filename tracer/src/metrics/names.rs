@@ -1,0 +1,60 @@
+//! Every metric of our own, with its labels and what it says.
+
+use prometheus::Opts;
+
+/// A metric before it exists.
+pub(super) struct Definition {
+    name: &'static str,
+    help: &'static str,
+    /// Names of its labels.
+    pub(super) labels: &'static [&'static str],
+}
+
+impl Definition {
+    pub(super) fn opts(&self) -> Opts {
+        Opts::new(self.name, self.help)
+    }
+}
+
+/// A table of metrics.
+macro_rules! metrics {
+    ($($constant:ident = $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(super) const $constant: Definition =
+            Definition { name: $name, help: $help, labels: &[$($label),*] };)*
+    };
+}
+
+metrics! {
+    CONNECTIONS = "tracer_connections_total" ["direction", "outcome", "family", "process"]
+        "Connections opened (egress) and accepted (ingress), and attempts that failed.";
+    CONNECTIONS_ACTIVE = "tracer_connections_active" ["direction"]
+        "Connections that are open now.";
+    TRANSMIT_BYTES = "tracer_transmit_bytes_total" []
+        "Payload sent over connections, in bytes; open ones are sampled.";
+    RECEIVE_BYTES = "tracer_receive_bytes_total" []
+        "Payload received over connections, in bytes; open ones are sampled.";
+    CONNECT_DURATION = "tracer_connect_duration_seconds" []
+        "From connect to an established connection.";
+    CONNECTION_DURATION = "tracer_connection_duration_seconds" []
+        "From connect or accept to the end of a connection.";
+    PROCESSES_STARTED = "tracer_processes_started_total" []
+        "Processes that were forked.";
+    LISTENERS_ACTIVE = "tracer_listeners_active" []
+        "Sockets that listen now.";
+    UNATTRIBUTED = "tracer_unattributed_connections_total" []
+        "Connections and failed attempts whose process is not known.";
+    EVENTS = "tracer_events_total" ["action"]
+        "Events, before the filters of any output.";
+    EVENTS_LOST = "tracer_events_lost_total" ["stage"]
+        "Records or events that were lost, by where.";
+    PROCESS_TABLE_ENTRIES = "tracer_process_table_entries" []
+        "Processes in the table: alive, or needed by a descendant or a connection.";
+    PROCESS_TABLE_EVICTIONS = "tracer_process_table_evictions_total" []
+        "Processes that had to make room for others in a full table.";
+    SERIES_FOLDED = "tracer_series_folded_total" []
+        "Connections counted under process=\"other\" because too many names have series of their own.";
+    PROGRAM_RUNS = "tracer_bpf_program_runs_total" ["hook"]
+        "Runs of kernel programs, while the kernel counts them (kernel.bpf_stats_enabled).";
+    BUILD_INFO = "tracer_build_info" ["version", "target"]
+        "Always 1; the labels say which tracer this is.";
+}
