@@ -2,6 +2,7 @@
 //! `TRACER_EBPF_OBJECT`, the path of the object that the daemon embeds.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "../xtask/src/ebpf_toolchain.rs"]
@@ -33,20 +34,35 @@ fn build() -> Result<PathBuf, String> {
     );
 
     let variable = |name| env::var_os(name).ok_or(format!("{name} is not set: not run by cargo"));
-    let target_dir = PathBuf::from(variable("OUT_DIR")?).join("ebpf");
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let root = manifest_dir.parent().unwrap_or(Path::new(".."));
+    let target_dir = shared_directory(&out_dir);
 
-    let mut command = toolchain.build(root, &target_dir, &[]);
+    let mut command = toolchain.build(root, &target_dir);
     let output = command
         .output()
         .map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(ebpf_toolchain::object(&target_dir));
+    if !output.status.success() {
+        let compiler = toolchain.compiler.rustc.display();
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "the kernel programs do not build with {compiler}:\n{said}"
+        ));
     }
-    let compiler = toolchain.compiler.rustc.display();
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "the kernel programs do not build with {compiler}:\n{said}"
-    ))
+    // Ours to keep: another profile's build may replace the shared one.
+    let built = target_dir.join(ebpf_toolchain::TARGET).join("release/tracer");
+    let object = out_dir.join("tracer.bpf.o");
+    fs::copy(&built, &object).map_err(|error| format!("copying {}: {error}", built.display()))?;
+    Ok(object)
+}
+
+/// One directory for all profiles, since they build the same: `ebpf` in cargo's target directory,
+/// of which `OUT_DIR` is PROFILE/build/PACKAGE/out.
+fn shared_directory(out_dir: &Path) -> PathBuf {
+    let build = out_dir
+        .ancestors()
+        .find(|ancestor| ancestor.ends_with("build"));
+    let target = build.and_then(|build| build.parent()?.parent());
+    target.unwrap_or(out_dir).join("ebpf")
 }

@@ -5,8 +5,8 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::bpf_seq_write;
-use tracer_common::inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_SUBREAPER};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_seq_write};
+use tracer_common::inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER};
 
 use crate::kernel::{
     Direct, Source,
@@ -66,6 +66,9 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
         let byte = signal.0.wrapping_add(setting!(subreaper_byte) as usize);
         if u32::from(read_remote::<u8>(byte)?) & setting!(subreaper_mask) != 0 {
             flags |= TASK_IS_SUBREAPER;
+        }
+        if (bpf_get_current_pid_tgid() >> 32) as u32 == tgid {
+            flags |= TASK_IS_READER;
         }
         (*to).flags = flags;
         bpf_seq_write(seq.cast(), to.cast(), size_of::<ExistingTask>() as u32);

@@ -274,19 +274,29 @@ fn reset(bytes: &[u8; size_of::<record::Reset>()]) -> EventKind<'static> {
 fn task(bytes: &[u8; size_of::<record::Task>()]) -> Task {
     let flags = field!(bytes, record::Task, flags);
     let readable = flags & record::TASK_IDS_ONLY == 0;
-    let mut comm = field!(bytes, record::Task, comm);
-    // Whatever follows the first NUL is not part of the name.
-    if let Some(end) = comm.iter().position(|&byte| byte == 0) {
-        comm[end..].fill(0);
-    }
     Task {
         tgid: field!(bytes, record::Task, tgid),
         tid: field!(bytes, record::Task, tid),
         start_ns: readable.then(|| field!(bytes, record::Task, start_ns)),
         euid: readable.then(|| field!(bytes, record::Task, euid)),
         kernel_thread: flags & record::TASK_KERNEL_THREAD != 0,
-        name: Name(comm),
+        name: name(field!(bytes, record::Task, comm)),
     }
+}
+
+/// The name without what follows its first NUL, so that equal names are equal. All bytes at once,
+/// because nearly every record has a name.
+fn name(comm: [u8; 16]) -> Name {
+    const LOW: u128 = u128::from_ne_bytes([0x01; 16]);
+    const HIGH: u128 = u128::from_ne_bytes([0x80; 16]);
+    let bytes = u128::from_le_bytes(comm);
+    // The lowest bit set is the highest of the first byte that is zero.
+    let zeros = bytes.wrapping_sub(LOW) & !bytes & HIGH;
+    if zeros == 0 {
+        return Name(comm);
+    }
+    let before_first = ((1 << zeros.trailing_zeros()) - 1) >> 7;
+    Name((bytes & before_first).to_le_bytes())
 }
 
 fn endpoints(bytes: &[u8; size_of::<record::Endpoints>()]) -> Result<Endpoints, DecodeError> {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tracer::cli::{Cli, Parsed};
-use tracer::commands;
+use tracer::commands::{self, launch};
 use tracer::failure::Failure;
 use tracer::kernel::canary;
 
@@ -12,6 +12,9 @@ fn main() -> ExitCode {
     // A copy of ourselves that shows whether the hooks see has nothing else to do.
     if canary::is_canary() {
         return ExitCode::SUCCESS;
+    }
+    if launch::is_launcher() {
+        return launch::become_command();
     }
     let result = match Cli::parse_arguments() {
         Ok(cli) => commands::execute(cli.command),

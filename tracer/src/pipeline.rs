@@ -13,7 +13,7 @@ use crate::{
     clock,
     decode::decode,
     kernel::{canary::Canary, losses::Losses},
-    observation::{Loss, LossUnit, Observation, Sink},
+    observation::{Loss, LossUnit, Sink},
     state::{Counters, State},
 };
 
@@ -24,41 +24,23 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Records between two looks at signals and the network.
 const BATCH: usize = 4096;
 
-/// Every sink gets every observation.
-#[derive(Default)]
-pub struct Sinks(pub Vec<Box<dyn Sink>>);
-
-impl Sink for Sinks {
-    fn observe(&mut self, observation: &Observation<'_>) {
-        for sink in &mut self.0 {
-            sink.observe(observation);
-        }
-    }
-
-    fn flush(&mut self) {
-        for sink in &mut self.0 {
-            sink.flush();
-        }
-    }
-}
-
 /// The ring and what its records lead to.
-pub struct Pipeline {
+pub struct Pipeline<S> {
     ring: AsyncFd<RingBuf<MapData>>,
     losses: Losses,
     state: State,
-    sinks: Sinks,
+    sinks: S,
     canary: Option<Canary>,
     undecodable: u64,
 }
 
-impl Pipeline {
+impl<S: Sink> Pipeline<S> {
     /// Waits on `ring`; needs a tokio runtime.
     pub fn new(
         ring: RingBuf<MapData>,
         losses: Losses,
         state: State,
-        sinks: Sinks,
+        sinks: S,
     ) -> io::Result<Self> {
         // SAFETY: the ring owns its descriptor and never changes it, and the `AsyncFd` owns the ring.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
@@ -139,21 +121,27 @@ impl Pipeline {
         Ok(self.state.counters())
     }
 
-    /// How often each program has run.
+    /// The kernel side's own counters.
     pub fn losses(&self) -> &Losses {
         &self.losses
     }
 
-    /// Reports a loss that happened outside.
-    pub fn lost(&mut self, loss: Loss) {
-        self.state.lost(loss, clock::boot_time(), &mut self.sinks);
+    /// Who runs, and who is connected to whom.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
-    /// The hooks are detached: takes in the rest and reports what was held back.
-    pub fn finish(mut self) -> Result<(), MapError> {
+    /// Where observations go.
+    pub fn sinks(&mut self) -> &mut S {
+        &mut self.sinks
+    }
+
+    /// The hooks are detached: takes in the rest, reports what was held back, and gives the sinks
+    /// back.
+    pub fn finish(mut self) -> Result<S, MapError> {
         self.tick()?;
         self.state.drain(&mut self.sinks);
         self.sinks.flush();
-        Ok(())
+        Ok(self.sinks)
     }
 }

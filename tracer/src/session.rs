@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::{
     clock,
+    event::ProcessKey,
     kernel::{
         canary::Canary,
         hooks::{Moment, Point},
@@ -20,8 +21,9 @@ use crate::{
         loader::{self, Attached, Choice, LoadError, Options},
         losses::Losses,
     },
+    observation::Sink,
     output::names::HookNames,
-    pipeline::{Pipeline, Sinks},
+    pipeline::Pipeline,
     state::{Limits, State},
 };
 
@@ -71,13 +73,15 @@ fn list(blind: &[Blind]) -> String {
 }
 
 /// Tracing, as long as it is kept.
-pub struct Session {
+pub struct Session<S> {
     /// What turns records into observations.
-    pub pipeline: Pipeline,
+    pub pipeline: Pipeline<S>,
     /// The programs; dropping them detaches every hook.
     pub programs: Ebpf,
     /// How each moment is seen.
     pub choices: Vec<Choice>,
+    /// The tracer itself.
+    pub own_key: ProcessKey,
     /// What to tell about the start, for people: each a sentence.
     pub remarks: Vec<String>,
     /// From the first look at the kernel to the last hook attached.
@@ -86,26 +90,36 @@ pub struct Session {
     pub start_took: Duration,
 }
 
-impl Session {
+/// What the sinks have to know.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Which hook serves each moment.
+    pub hooks: HookNames,
+    /// The tracer itself.
+    pub own_key: ProcessKey,
+}
+
+impl<S: Sink> Session<S> {
     /// Attaches, takes inventory and checks. Must run in a tokio runtime.
     pub fn start(
         options: &Options,
         limits: Limits,
-        sinks: impl FnOnce(HookNames) -> Sinks,
+        sinks: impl FnOnce(Facts) -> S,
     ) -> Result<Self, StartError> {
         let begin = Instant::now();
         let mut attached = loader::attach(options)?;
         let mut remarks = refusals(&attached.choices);
         let mut state = State::new(limits);
-        take_inventory(&mut attached, &mut state, &mut remarks)?;
+        let own_key = take_inventory(&mut attached, &mut state, &mut remarks)?;
         let losses = Losses::watch(&mut attached)?;
-        let sinks = sinks(hook_names(&attached.choices));
+        let sinks = sinks(Facts { hooks: hook_names(&attached.choices), own_key });
         let pipeline =
             Pipeline::new(attached.ring, losses, state, sinks).map_err(StartError::Ring)?;
         let mut session = Self {
             pipeline,
             programs: attached.ebpf,
             choices: attached.choices,
+            own_key,
             remarks,
             attach_took: attached.took,
             start_took: Duration::ZERO,
@@ -118,8 +132,8 @@ impl Session {
     /// Releases the canary and looks for it in the ring.
     fn check(&mut self, degraded: bool) -> Result<(), StartError> {
         let hooked = self.choices.iter().filter(|choice| choice.way.is_some());
-        let canary =
-            Canary::release(hooked.map(|choice| choice.moment)).map_err(StartError::Canary)?;
+        let canary = Canary::release(self.own_key.tgid, hooked.map(|choice| choice.moment))
+            .map_err(StartError::Canary)?;
         if let Some(error) = &canary.no_loopback {
             self.remarks.push(format!(
                 "no connection over loopback ({error}), so the hooks on connections are unchecked"
@@ -161,9 +175,9 @@ fn take_inventory(
     attached: &mut Attached,
     state: &mut State,
     remarks: &mut Vec<String>,
-) -> Result<(), StartError> {
+) -> Result<ProcessKey, StartError> {
     let taken_at = clock::boot_time();
-    let processes = match loader::open_task_iterator(&mut attached.ebpf, &attached.btf) {
+    let inventory = match loader::open_task_iterator(&mut attached.ebpf, &attached.btf) {
         Ok(iterator) => inventory::from_iterator(iterator),
         Err(refusal) => {
             remarks.push(format!(
@@ -173,8 +187,9 @@ fn take_inventory(
             inventory::from_proc()
         }
     };
-    state.inventory(taken_at, processes.map_err(StartError::Inventory)?);
-    Ok(())
+    let inventory = inventory.map_err(StartError::Inventory)?;
+    state.inventory(taken_at, inventory.processes);
+    Ok(inventory.own_key)
 }
 
 /// Moments that will be missing, each a sentence.

@@ -172,15 +172,11 @@ fn names_in(directory: &Path) -> Vec<OsString> {
 }
 
 impl Toolchain {
-    /// The command that builds the kernel programs of the workspace at `root` into `target_dir`;
-    /// `flags` are further flags of rustc.
-    pub(crate) fn build(&self, root: &Path, target_dir: &Path, flags: &[&str]) -> Command {
+    /// The command that builds the kernel programs of the workspace at `root` into `target_dir`.
+    pub(crate) fn build(&self, root: &Path, target_dir: &Path) -> Command {
         let mut rustflags = OsString::from("-Clinker=");
         rustflags.push(&self.linker);
-        for flag in ["-Clink-arg=--btf"].iter().chain(flags) {
-            rustflags.push("\x1f");
-            rustflags.push(flag);
-        }
+        rustflags.push("\x1f-Clink-arg=--btf");
         let mut cargo = Command::new(&self.compiler.cargo);
         tidy(&mut cargo)
             .current_dir(root)
@@ -213,11 +209,6 @@ impl Toolchain {
         }
         cargo
     }
-}
-
-/// The object that [`Toolchain::build`] leaves in `target_dir`.
-pub(crate) fn object(target_dir: &Path) -> PathBuf {
-    target_dir.join(TARGET).join("release/tracer")
 }
 
 /// Keeps what an outer cargo set for its own compiler away from another toolchain. How to reach

@@ -3,10 +3,10 @@
 mod completions;
 mod decode_id;
 mod doctor;
+pub mod launch;
+mod live;
 mod man;
-mod run;
 mod schema;
-mod trace;
 mod version;
 
 use std::io::{self, ErrorKind, Write};
@@ -20,8 +20,8 @@ use crate::failure::Failure;
 pub fn execute(command: Command) -> Result<(), Failure> {
     let surroundings = Surroundings::of_process();
     match command {
-        Command::Run(args) => run::run(Config::of_run(args, surroundings)),
-        Command::Trace(args) => trace::trace(Config::of_trace(args, surroundings)),
+        Command::Run(args) => live::live(Config::of_run(args, surroundings)),
+        Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture)),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),

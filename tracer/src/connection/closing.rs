@@ -1,6 +1,6 @@
 //! How connections, attempts and listeners end.
 
-use super::entry::{Echo, Entry, Owner, Phase};
+use super::entry::{Echo, End, Entry, Owner, Phase};
 use super::outcome::{self, ECANCELED};
 use super::table::{ConnectionTable, Context};
 use crate::arena::Handle;
@@ -70,7 +70,7 @@ impl ConnectionTable {
                 let begun = entry.connection.endpoints.local.port() != 0;
                 self.fail(handle, begun.then_some(ECANCELED), since, no_echo, context);
             }
-            Phase::Ending(close) => self.report_closed(handle, &close, since, context),
+            Phase::Ending(end) => self.report_closed(handle, &end, since, context),
             _ => self.remove(handle, context.processes),
         }
     }
@@ -135,17 +135,18 @@ impl ConnectionTable {
 
     /// A connection is over. If this host had shut it down, a reset may still be sent for it.
     fn end(&mut self, handle: Handle, close: &Close, context: &mut Context<'_>) {
-        if outcome::reset_may_follow(close) && !self.entries[handle].reset_sent {
-            self.set_phase(handle, Phase::Ending(*close), context.time);
+        let end = End::from(close);
+        if outcome::reset_may_follow(&end) && !self.entries[handle].reset_sent {
+            self.set_phase(handle, Phase::Ending(end), context.time);
         } else {
-            self.report_closed(handle, close, context.time, context);
+            self.report_closed(handle, &end, context.time, context);
         }
     }
 
     fn report_closed(
         &mut self,
         handle: Handle,
-        close: &Close,
+        end: &End,
         time: BootTime,
         context: &mut Context<'_>,
     ) {
@@ -158,10 +159,10 @@ impl ConnectionTable {
         let fact = Fact::ConnectionClosed {
             connection,
             process: process.as_ref(),
-            totals: close.totals,
+            totals: end.totals,
             duration_ns: connection.opened_at.map(|begin| time.since(begin)),
-            state: outcome::closed(connection.direction, close, *reset_sent),
-            errno: close.errno,
+            state: outcome::closed(connection.direction, end, *reset_sent),
+            errno: end.errno,
         };
         context.observe_at(time, fact);
         self.remove(handle, context.processes);

@@ -30,15 +30,6 @@ impl Endpoints {
         }
     }
 
-    /// As the socket at the other end has them.
-    pub(super) fn reversed(&self) -> Endpoints {
-        Endpoints {
-            local: self.remote,
-            remote: self.local,
-            ..*self
-        }
-    }
-
     /// Whether both ends have a port.
     pub(super) fn are_complete(&self) -> bool {
         self.local.port() != 0 && self.remote.port() != 0

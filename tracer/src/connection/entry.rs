@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{BootTime, Close, Errno, TcpState};
+use crate::event::{BootTime, Close, Errno, TcpState, Totals};
 use crate::observation::Connection;
 use crate::process::image::Image;
 use crate::process::table::{ProcessId, ProcessTable};
@@ -44,11 +44,35 @@ pub(super) enum Phase {
         thread: Option<u32>,
     },
     /// Closed, and to be reported so; a reset may follow.
-    Ending(Close),
+    Ending(End),
     /// Reported as failed; hooks on several functions may report the same failure again.
     Failed(Echo),
     /// Was a listener: connections that it had not accepted end after it.
     Unlistened,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) old_state: TcpState,
+    pub(super) errno: Option<Errno>,
+    pub(super) totals: Option<Totals>,
+}
+
+impl From<&Close> for End {
+    fn from(close: &Close) -> Self {
+        let &Close {
+            old_state,
+            errno,
+            totals,
+            ..
+        } = close;
+        End {
+            old_state,
+            errno,
+            totals,
+        }
+    }
 }
 
 /// Repetitions of a failure that are not failures of their own.

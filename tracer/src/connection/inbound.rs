@@ -3,7 +3,7 @@
 use super::entry::Phase;
 use super::table::{ConnectionTable, Context, owned_by};
 use crate::arena::Handle;
-use crate::event::{AcceptSeen, Endpoints, ProcessKey, SocketId, SocketMoment, TcpState};
+use crate::event::{AcceptSeen, BootTime, Endpoints, ProcessKey, SocketId, SocketMoment, TcpState};
 use crate::observation::{Connection, Direction, Fact, Opening};
 use crate::process::image::Provenance;
 use crate::process::table::ProcessId;
@@ -84,7 +84,7 @@ impl ConnectionTable {
         let (owner, key) = owned_by(context.processes, process);
         let entry = &mut self.entries[handle];
         entry.owner = owner;
-        entry.connection = accepted(&entry.connection, seen, key, context);
+        give(&mut entry.connection, key, seen, context.time);
         context.observe(Fact::ConnectionAccepted {
             connection: &entry.connection,
             process: entry.process_at_open(),
@@ -109,7 +109,7 @@ impl ConnectionTable {
         process: ProcessId,
         context: &mut Context<'_>,
     ) {
-        let closed = match waiting {
+        let mut connection = match waiting {
             // Its close was lost.
             Some(handle) => {
                 let connection = self.entries[handle].connection.clone();
@@ -127,7 +127,7 @@ impl ConnectionTable {
         };
         let image = context.processes.image(process).cloned();
         let key = image.as_ref().map(|image| image.key);
-        let connection = accepted(&closed, seen, key, context);
+        give(&mut connection, key, seen, context.time);
         context.observe(Fact::ConnectionAccepted {
             connection: &connection,
             process: image.as_ref(),
@@ -143,22 +143,19 @@ impl ConnectionTable {
     }
 }
 
-/// A connection with its owner.
-fn accepted(
-    connection: &Connection,
-    seen: AcceptSeen,
+/// Gives a connection its owner.
+fn give(
+    connection: &mut Connection,
     owner: Option<ProcessKey>,
-    context: &Context<'_>,
-) -> Connection {
-    Connection {
-        owner,
-        owner_provenance: Provenance::Kernel,
-        opening: match seen {
-            AcceptSeen::AtAccept => Opening::Accept,
-            AcceptSeen::ByDescriptor => Opening::AcceptExit,
-            AcceptSeen::ByPeerName => Opening::PeerName,
-        },
-        opened_at: Some(context.time),
-        ..connection.clone()
-    }
+    seen: AcceptSeen,
+    accepted_at: BootTime,
+) {
+    connection.owner = owner;
+    connection.owner_provenance = Provenance::Kernel;
+    connection.opened_at = Some(accepted_at);
+    connection.opening = match seen {
+        AcceptSeen::AtAccept => Opening::Accept,
+        AcceptSeen::ByDescriptor => Opening::AcceptExit,
+        AcceptSeen::ByPeerName => Opening::PeerName,
+    };
 }

@@ -5,7 +5,8 @@
 
 use rustix::io;
 
-use crate::event::{Close, Errno, TcpState};
+use super::entry::End;
+use crate::event::{Errno, TcpState};
 use crate::observation::{ConnState, Direction};
 
 pub(super) const ECANCELED: Errno = errno(io::Errno::CANCELED);
@@ -29,18 +30,18 @@ pub(super) fn failed(errno: Option<Errno>) -> ConnState {
 }
 
 /// A connection that was established.
-pub(super) fn closed(direction: Direction, close: &Close, reset_sent: bool) -> ConnState {
+pub(super) fn closed(direction: Direction, end: &End, reset_sent: bool) -> ConnState {
     use TcpState::{
         CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynReceived, TimeWait,
     };
-    match close.errno {
+    match end.errno {
         Some(ECONNRESET | EPIPE | ECONNREFUSED) if reset_sent => reset_here(direction),
         Some(ECONNRESET | EPIPE | ECONNREFUSED) => reset_there(direction),
         Some(ECONNABORTED) => reset_here(direction),
         // Timed out, or the network gave up; a reset that goes out then says no more than that.
         Some(_) => ConnState::S1,
         None if reset_sent => reset_here(direction),
-        None => match close.old_state {
+        None => match end.old_state {
             FinWait2 | LastAck | Closing | TimeWait => ConnState::SF,
             // Closed with data unread, without lingering, or disconnected.
             Established | CloseWait | SynReceived | FinWait1 => reset_here(direction),
@@ -51,8 +52,8 @@ pub(super) fn closed(direction: Direction, close: &Close, reset_sent: bool) -> C
 
 /// Whether a reset that this host sends for a close may be reported after the close: the socket's
 /// own process had closed it or shut it down before.
-pub(super) fn reset_may_follow(close: &Close) -> bool {
-    matches!(close.old_state, TcpState::FinWait1 | TcpState::FinWait2)
+pub(super) fn reset_may_follow(end: &End) -> bool {
+    matches!(end.old_state, TcpState::FinWait1 | TcpState::FinWait2)
 }
 
 fn reset_here(direction: Direction) -> ConnState {
@@ -73,27 +74,15 @@ fn reset_there(direction: Direction) -> ConnState {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
     use super::*;
-    use crate::event::{Endpoints, SocketId};
     use Direction::{Egress, Ingress, Unknown};
 
     const ETIMEDOUT: Errno = errno(io::Errno::TIMEDOUT);
 
-    fn from(old_state: TcpState, errno: Option<Errno>) -> Close {
-        let unset = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Close {
-            socket: SocketId(1),
-            endpoints: Endpoints {
-                netns: 0,
-                local: unset,
-                remote: unset,
-                ipv6_socket: false,
-            },
+    fn from(old_state: TcpState, errno: Option<Errno>) -> End {
+        End {
             old_state,
             errno,
-            fin_received: false,
             totals: None,
         }
     }
@@ -122,10 +111,10 @@ mod tests {
     #[test]
     fn reset_by_the_peer_is_named_for_the_peers_part() {
         for errno in [ECONNRESET, EPIPE, ECONNREFUSED] {
-            let close = from(TcpState::Established, Some(errno));
-            assert_eq!(closed(Egress, &close, false), ConnState::RSTR);
-            assert_eq!(closed(Ingress, &close, false), ConnState::RSTO);
-            assert_eq!(closed(Unknown, &close, false), ConnState::OTH);
+            let end = from(TcpState::Established, Some(errno));
+            assert_eq!(closed(Egress, &end, false), ConnState::RSTR);
+            assert_eq!(closed(Ingress, &end, false), ConnState::RSTO);
+            assert_eq!(closed(Unknown, &end, false), ConnState::OTH);
         }
     }
 
@@ -133,10 +122,10 @@ mod tests {
     fn reset_from_here_is_named_for_this_sockets_part() {
         let aborted = from(TcpState::Established, Some(ECONNABORTED));
         let unread = from(TcpState::CloseWait, None);
-        for close in [aborted, unread] {
-            assert_eq!(closed(Egress, &close, false), ConnState::RSTO);
-            assert_eq!(closed(Ingress, &close, false), ConnState::RSTR);
-            assert_eq!(closed(Unknown, &close, false), ConnState::OTH);
+        for end in [aborted, unread] {
+            assert_eq!(closed(Egress, &end, false), ConnState::RSTO);
+            assert_eq!(closed(Ingress, &end, false), ConnState::RSTR);
+            assert_eq!(closed(Unknown, &end, false), ConnState::OTH);
         }
     }
 
@@ -153,8 +142,8 @@ mod tests {
     #[test]
     fn timed_out_connection_was_open() {
         for reset_sent in [false, true] {
-            let close = from(TcpState::Established, Some(ETIMEDOUT));
-            assert_eq!(closed(Egress, &close, reset_sent), ConnState::S1);
+            let end = from(TcpState::Established, Some(ETIMEDOUT));
+            assert_eq!(closed(Egress, &end, reset_sent), ConnState::S1);
         }
     }
 }

@@ -216,7 +216,14 @@ impl ConnectionTable {
     /// Enters a connection whose ends have become complete where its peer will look for it.
     pub(super) fn meet_peer(&mut self, handle: Handle) {
         let connection = &self.entries[handle].connection;
-        let (id, Some(peer)) = (connection.id, self.peers.enter(connection)) else {
+        let is_open = |peer: Peer| {
+            let entry = self
+                .by_socket
+                .get(&peer.socket)
+                .map(|&handle| &self.entries[handle]);
+            entry.is_some_and(|entry| entry.connection.id == peer.id)
+        };
+        let (id, Some(peer)) = (connection.id, self.peers.enter(connection, is_open)) else {
             return;
         };
         self.introduce(peer, id);
@@ -325,3 +332,6 @@ impl Ids {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

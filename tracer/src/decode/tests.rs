@@ -176,6 +176,22 @@ fn task_has_name_up_to_the_nul() {
 }
 
 #[test]
+fn name_ends_at_its_first_nul_wherever_it_is() {
+    for end in 0..=16 {
+        for rest in [[1; 16], [0x80; 16], [0xff; 16], *b"a\0b\x01c\0\0defghijkl"] {
+            let mut comm = [b'x'; 16];
+            comm[end..].copy_from_slice(&rest[end..]);
+            if end < 16 {
+                comm[end] = 0;
+            }
+            let expected: Vec<u8> = vec![b'x'; end];
+            assert_eq!(name(comm).as_bytes(), expected);
+            assert!(name(comm).0[end..].iter().all(|&byte| byte == 0));
+        }
+    }
+}
+
+#[test]
 fn inaccessible_task_has_neither_start_nor_user() {
     let flags = record::TASK_IDS_ONLY | record::TASK_KERNEL_THREAD;
     let record = Bytes::record(kind::EXIT, 0).task(flags).u32(9).u32(0);

@@ -27,16 +27,21 @@ pub fn is_canary() -> bool {
 #[derive(Debug)]
 pub struct Canary {
     child: Child,
-    child_tgid: u32,
     own_tgid: u32,
+    /// Known from its fork on: its PID may be another one in our own PID namespace.
+    child_tgid: Option<u32>,
     waiting: Vec<Moment>,
     /// Why there was no connection: loopback is not up.
     pub no_loopback: Option<io::Error>,
 }
 
 impl Canary {
-    /// Does everything that should be seen. `moments` are those that have a hook.
-    pub fn release(moments: impl IntoIterator<Item = Moment>) -> io::Result<Self> {
+    /// Does everything that should be seen. `moments` are those that have a hook; `own_tgid` is our
+    /// PID in the initial PID namespace.
+    pub fn release(
+        own_tgid: u32,
+        moments: impl IntoIterator<Item = Moment>,
+    ) -> io::Result<Self> {
         let child = Command::new("/proc/self/exe")
             .arg0(NAME)
             .stdin(Stdio::null())
@@ -58,9 +63,9 @@ impl Canary {
             })
             .collect();
         Ok(Self {
-            child_tgid: child.id(),
             child,
-            own_tgid: std::process::id(),
+            own_tgid,
+            child_tgid: None,
             waiting,
             no_loopback,
         })
@@ -73,12 +78,18 @@ impl Canary {
         }
     }
 
-    fn moment_of(&self, event: &Event<'_>) -> Option<Moment> {
+    fn moment_of(&mut self, event: &Event<'_>) -> Option<Moment> {
+        if let EventKind::Fork { parent, child } = &event.kind
+            && parent.tgid == self.own_tgid
+        {
+            self.child_tgid = Some(child.tgid);
+            return Some(Moment::Fork);
+        }
         let own = |moment: &SocketMoment| moment.task.tgid == self.own_tgid;
+        let of_child = |tgid| self.child_tgid == Some(tgid);
         match &event.kind {
-            EventKind::Fork { child, .. } if child.tgid == self.child_tgid => Some(Moment::Fork),
-            EventKind::Exec(exec) if exec.task.tgid == self.child_tgid => Some(Moment::Exec),
-            EventKind::Exit { task, .. } if task.tgid == self.child_tgid => Some(Moment::Exit),
+            EventKind::Exec(exec) if of_child(exec.task.tgid) => Some(Moment::Exec),
+            EventKind::Exit { task, .. } if of_child(task.tgid) => Some(Moment::Exit),
             EventKind::Connect(moment) if own(moment) => Some(Moment::Connect),
             EventKind::Accept(moment, _) if own(moment) => Some(Moment::Accept),
             EventKind::Listen(moment) if own(moment) => Some(Moment::State),

@@ -14,8 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use tracer_common::{
-    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_SUBREAPER},
+    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER},
     record::{TASK_KERNEL_THREAD, Task},
 };
 
@@ -27,25 +28,76 @@ use crate::{
 /// Ticks a second in /proc: `USER_HZ`, 100 on every architecture that eBPF runs on.
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
+/// The processes that are there.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    /// All of them.
+    pub processes: Vec<ExistingProcess>,
+    /// This process, as the initial PID namespace knows it.
+    pub own_key: ProcessKey,
+}
+
 /// Reads what the task iterator writes: every process of every namespace, with exact start times.
-pub fn from_iterator(mut iterator: File) -> io::Result<Vec<ExistingProcess>> {
-    let mut bytes = Vec::new();
+pub fn from_iterator(mut iterator: File) -> io::Result<Inventory> {
+    // Small reads make the kernel start over for each record.
+    let mut bytes = Vec::with_capacity(1 << 16);
     iterator.read_to_end(&mut bytes)?;
     let (records, rest) = bytes.as_chunks::<{ size_of::<ExistingTask>() }>();
     if !rest.is_empty() {
         return Err(io::Error::other("the task iterator's last record is cut"));
     }
-    Ok(records.iter().map(existing).collect())
+    let mut processes: Vec<_> = records.iter().map(existing).collect();
+    let unlisted = unlisted_parents(&processes);
+    processes.extend(unlisted);
+    let own_key = records
+        .iter()
+        .find(|record| u32_at(record, offset_of!(ExistingTask, flags)) & TASK_IS_READER != 0)
+        .map(|record| existing_key(record))
+        .ok_or_else(|| io::Error::other("the task iterator does not show this process"))?;
+    Ok(Inventory { processes, own_key })
+}
+
+/// Parents that the iterator itself does not show. Some kernels hide processes of their vendor,
+/// PID 1 among them; their children tell their keys, and /proc what they are.
+fn unlisted_parents(processes: &[ExistingProcess]) -> Vec<ExistingProcess> {
+    let listed: HashSet<ProcessKey> = processes.iter().map(|process| process.key).collect();
+    let named: HashSet<ProcessKey> = processes.iter().filter_map(|process| process.parent).collect();
+    named
+        .difference(&listed)
+        .filter_map(|&key| {
+            let stat = Stat::read(key.tgid)?;
+            (stat.start_ns == round_to_tick(key.start_ns)).then(|| ExistingProcess {
+                key,
+                key_rounded: false,
+                parent: None,
+                name: stat.name,
+                euid: effective_user(key.tgid),
+                kernel_thread: stat.kernel_thread,
+                // Not known, so that it is not taken for the birth parent.
+                reaper: true,
+                program: Arc::new(program(key, false)),
+            })
+        })
+        .collect()
+}
+
+fn round_to_tick(start_ns: u64) -> u64 {
+    start_ns / NANOSECONDS_PER_TICK * NANOSECONDS_PER_TICK
 }
 
 type Record = [u8; size_of::<ExistingTask>()];
 
-fn existing(record: &Record) -> ExistingProcess {
-    const TASK: usize = offset_of!(ExistingTask, task);
-    let key = ProcessKey {
+const TASK: usize = offset_of!(ExistingTask, task);
+
+fn existing_key(record: &Record) -> ProcessKey {
+    ProcessKey {
         tgid: u32_at(record, TASK + offset_of!(Task, tgid)),
         start_ns: u64_at(record, TASK + offset_of!(Task, start_ns)),
-    };
+    }
+}
+
+fn existing(record: &Record) -> ExistingProcess {
+    let key = existing_key(record);
     let parent = ProcessKey {
         tgid: u32_at(record, offset_of!(ExistingTask, parent_tgid)),
         start_ns: u64_at(record, offset_of!(ExistingTask, parent_start_ns)),
@@ -75,8 +127,8 @@ fn u64_at(record: &Record, at: usize) -> u64 {
 }
 
 /// Reads /proc: only this PID namespace, start times in ticks, and subreapers unknown.
-pub fn from_proc() -> io::Result<Vec<ExistingProcess>> {
-    let mut processes = Vec::new();
+pub fn from_proc() -> io::Result<Inventory> {
+    let mut stats = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(tgid) = name.to_str().and_then(|name| name.parse().ok()) else {
@@ -84,14 +136,16 @@ pub fn from_proc() -> io::Result<Vec<ExistingProcess>> {
         };
         // A process that ended meanwhile is no longer existing.
         if let Some(stat) = Stat::read(tgid) {
-            processes.push((tgid, stat));
+            stats.push((tgid, stat));
         }
     }
     let start_of = |tgid: u32| {
-        let parent = processes.iter().find(|(other, _)| *other == tgid);
-        parent.map(|(_, stat)| ProcessKey { tgid, start_ns: stat.start_ns })
+        let found = stats.iter().find(|(other, _)| *other == tgid);
+        found.map(|(_, stat)| ProcessKey { tgid, start_ns: stat.start_ns })
     };
-    Ok(processes
+    let own_key = start_of(std::process::id())
+        .ok_or_else(|| io::Error::other("/proc does not show this process"))?;
+    let processes = stats
         .iter()
         .map(|(tgid, stat)| {
             let key = ProcessKey { tgid: *tgid, start_ns: stat.start_ns };
@@ -107,7 +161,8 @@ pub fn from_proc() -> io::Result<Vec<ExistingProcess>> {
                 program: Arc::new(program(key, true)),
             }
         })
-        .collect())
+        .collect();
+    Ok(Inventory { processes, own_key })
 }
 
 /// What `/proc/PID/stat` tells (proc(5)).
@@ -167,8 +222,7 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     });
     program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
-    let start_ns =
-        if rounded { key.start_ns } else { key.start_ns / NANOSECONDS_PER_TICK * NANOSECONDS_PER_TICK };
+    let start_ns = if rounded { key.start_ns } else { round_to_tick(key.start_ns) };
     match Stat::read(key.tgid) {
         Some(stat) if stat.start_ns == start_ns => program,
         _ => Program::default(),
@@ -204,8 +258,9 @@ mod tests {
 
     #[test]
     fn this_process_is_found_in_proc_with_its_program() {
-        let processes = from_proc().unwrap();
-        let this = processes.iter().find(|process| process.key.tgid == std::process::id()).unwrap();
+        let Inventory { processes, own_key } = from_proc().unwrap();
+        assert_eq!(own_key.tgid, std::process::id());
+        let this = processes.iter().find(|process| process.key == own_key).unwrap();
         let path = std::env::current_exe().unwrap().into_os_string().into_vec();
         assert_eq!(this.program.executable, path);
         assert!(this.key_rounded && this.parent.is_some());

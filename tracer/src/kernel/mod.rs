@@ -7,5 +7,7 @@ pub mod hooks;
 pub mod inventory;
 pub mod layout;
 pub mod loader;
+pub mod log;
 pub mod losses;
+pub mod privileges;
 pub mod tracefs;

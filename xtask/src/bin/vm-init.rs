@@ -20,6 +20,8 @@ const TERMINAL: &str = "/dev/ttyS1";
 fn main() {
     let status = run().unwrap_or_else(|error| {
         println!("vm-init: {error:#}");
+        // Who waits at the other end sees the terminal, not the console.
+        let _ = fs::write(TERMINAL, format!("vm-init: {error:#}\r\n"));
         125
     });
     println!("vm-init: exit status {status}");

@@ -58,13 +58,13 @@ impl Kernel {
         self.directory.join("modules")
     }
 
-    /// Package and version.
+    /// The package's version; the file has its name too.
     pub(crate) fn version(&self) -> String {
-        let version = fs::read_to_string(self.directory.join("version"));
-        version.map_or_else(
-            |_| "unknown".to_owned(),
-            |version| version.trim_end().to_owned(),
-        )
+        let line = fs::read_to_string(self.directory.join("version")).unwrap_or_default();
+        line.split_whitespace()
+            .last()
+            .unwrap_or("unknown")
+            .to_owned()
     }
 }
 

@@ -12,7 +12,7 @@ use super::libtest::Tally;
 use super::matrix::{self, Cell};
 use super::{Row, Verdict};
 use crate::setup::kernels::Kernel;
-use crate::{paths, vm};
+use crate::vm;
 
 /// Loopback connections that a test makes in a guest.
 const CONNECTIONS: &str = "1000";
@@ -92,8 +92,7 @@ fn in_guest(
             .collect(),
         deadline: DEADLINE,
     };
-    let log = paths::target().join("vm").join(format!("{name}.log"));
-    fs::create_dir_all(log.parent().unwrap_or(&log)).context("creating the logs' directory")?;
+    let log = vm::directory()?.join(format!("{name}.log"));
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let status = guest.run(Stdio::null(), Stdio::from(file));
     let output = fs::read(&log).with_context(|| format!("reading {}", log.display()))?;

@@ -62,7 +62,7 @@ impl Verdict {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = self.mode.map_or_else(String::new, |mode| mode.to_string());
-        write!(f, "{:58} {mode:10}  ", self.place)?;
+        write!(f, "{:32} {mode:10}  ", self.place)?;
         match &self.verdict {
             Verdict::Refused(reason) => write!(f, "not offered: {reason}"),
             Verdict::Ran(tally, time) => {

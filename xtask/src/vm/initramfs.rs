@@ -65,13 +65,10 @@ impl Initramfs {
         Ok(root)
     }
 
-    /// Adds a program that we have built, without its debugging information.
+    /// Adds a program that we have built.
     pub(super) fn program(&mut self, program: &Program) -> Result<()> {
-        let mut strip = Command::new("strip");
-        strip
-            .args(["--strip-debug", "-o", "/dev/stdout"])
-            .arg(&program.here);
-        let contents = command::output(&mut strip)?;
+        let contents = fs::read(&program.here);
+        let contents = contents.with_context(|| format!("reading {}", program.here.display()))?;
         self.archive.program(&program.there, &contents)?;
         self.libraries(&program.here)
     }

@@ -4,14 +4,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{IsTerminal as _, stdin};
-use std::process::{ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::setup::kernels::{self, Kernel};
 use crate::test::matrix::Mode;
-use crate::{artifacts, paths, setup};
+use crate::{artifacts, command, paths, setup};
 
 mod cpio;
 mod initramfs;
@@ -98,25 +99,37 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
-/// Builds what goes into every guest.
+/// Builds what goes into every guest, and takes the debugging information out of it: a guest has
+/// little memory.
 pub(crate) fn programs() -> Result<Vec<Program>> {
-    let program = |here, there: &str| Program {
-        here,
-        there: there.into(),
+    let directory = directory()?;
+    let program = |built: PathBuf, there: &str| -> Result<Program> {
+        let here = directory.join(built.file_name().unwrap_or_default());
+        let mut strip = Command::new("strip");
+        command::run(strip.arg("--strip-debug").arg("-o").arg(&here).arg(&built))?;
+        Ok(Program {
+            here,
+            there: there.into(),
+        })
     };
     Ok(vec![
-        program(artifacts::vm_init()?, "/init"),
-        program(artifacts::tracer()?, TRACER),
-        program(artifacts::kernel_tests()?, KERNEL_TESTS),
+        program(artifacts::vm_init()?, "/init")?,
+        program(artifacts::tracer()?, TRACER)?,
+        program(artifacts::kernel_tests()?, KERNEL_TESTS)?,
     ])
+}
+
+/// Where guests leave their files.
+pub(crate) fn directory() -> Result<PathBuf> {
+    let directory = paths::target().join("vm");
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    Ok(directory)
 }
 
 impl Guest<'_> {
     /// Boots, runs the command, and returns its exit status.
     pub(crate) fn run(&self, stdin: Stdio, stdout: Stdio) -> Result<u8> {
-        let directory = paths::target().join("vm");
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("creating {}", directory.display()))?;
+        let directory = directory()?;
         let file = |suffix: &str| directory.join(format!("{}.{suffix}", self.name));
         let initramfs = file("cpio");
         self.write_initramfs(&initramfs)?;
@@ -131,7 +144,7 @@ impl Guest<'_> {
         status.with_context(|| format!("kernel {} ({})", self.kernel.label, self.kernel.version()))
     }
 
-    fn write_initramfs(&self, path: &std::path::Path) -> Result<()> {
+    fn write_initramfs(&self, path: &Path) -> Result<()> {
         let mut root = initramfs::Initramfs::create(path)?;
         for program in self.programs {
             root.program(program)?;

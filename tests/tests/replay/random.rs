@@ -1,0 +1,351 @@
+//! Whatever comes out of the ring, in whatever order: some things must never be said.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+use tracer::event::{
+    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, FileId, Name,
+    ProcessKey, SocketId, SocketMoment, Task, TcpState,
+};
+use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
+use tracer::process::image::Image;
+use tracer::state::{Limits, State};
+
+use crate::text::Transcript;
+
+const SMALL: Limits = Limits {
+    processes: 6,
+    connections: 4,
+};
+
+/// A few numbers, out of which an event is made. Few processes, sockets and ports, so that
+/// everything collides.
+#[derive(Clone, Debug)]
+struct Dice {
+    verb: u8,
+    process: u32,
+    start: u64,
+    socket: u64,
+    local: u16,
+    remote: u16,
+    state: u8,
+    errno: u32,
+    step: i64,
+}
+
+prop_compose! {
+    fn dice()(
+        (verb, process, start, socket) in (0..14u8, 1..6u32, 0..3u64, 0..3u64),
+        (local, remote) in (0..4u16, 0..4u16),
+        (state, errno) in (0..12u8, 0..5u32),
+        step in prop_oneof![-50_000..1_000_000i64, 0..60_000_000i64],
+    ) -> Dice {
+        Dice { verb, process, start, socket, local, remote, state, errno, step }
+    }
+}
+
+impl Dice {
+    fn task(&self) -> Task {
+        Task {
+            tgid: self.process,
+            tid: self.process + u32::from(self.state % 2),
+            start_ns: (self.start > 0).then_some(self.start),
+            euid: (self.start > 0).then_some(u32::from(self.state)),
+            kernel_thread: false,
+            name: Name([b'a' + self.state; 16]),
+        }
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        let end = |port| ([127, 0, 0, u8::from(port > 0)], port).into();
+        Endpoints {
+            netns: 1,
+            local: end(self.local),
+            remote: end(self.remote),
+            ipv6_socket: self.state.is_multiple_of(3),
+        }
+    }
+
+    fn state(&self) -> TcpState {
+        use TcpState::{
+            Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen,
+            SynReceived, SynSent,
+        };
+        let states = [
+            Established,
+            SynSent,
+            SynReceived,
+            FinWait1,
+            FinWait2,
+            Close,
+            CloseWait,
+            LastAck,
+            Listen,
+            Closing,
+            SynSent,
+            Established,
+        ];
+        states[usize::from(self.state)]
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        [
+            None,
+            Some(Errno(104)),
+            Some(Errno(111)),
+            Some(Errno(110)),
+            Some(Errno(115)),
+        ][self.errno as usize]
+    }
+
+    fn moment(&self) -> SocketMoment {
+        SocketMoment {
+            socket: SocketId(self.socket),
+            task: self.task(),
+            endpoints: self.endpoints(),
+            state: self.state(),
+        }
+    }
+
+    fn kind(&self) -> EventKind<'static> {
+        let socket = SocketId(self.socket);
+        match self.verb {
+            0 => EventKind::Fork {
+                parent: self.task(),
+                child: self.child(),
+            },
+            1 => EventKind::Exec(exec(self.task())),
+            2 => EventKind::Exit {
+                task: self.task(),
+                status: 0,
+            },
+            3 | 4 => EventKind::Connect(self.moment()),
+            5 => EventKind::Attempt(self.moment()),
+            6 => EventKind::ConnectError(self.moment(), self.errno().unwrap_or(Errno(101))),
+            7 => EventKind::Accept(self.moment(), self.seen()),
+            8 => EventKind::Listen(self.moment()),
+            9 => EventKind::Established {
+                socket,
+                endpoints: self.endpoints(),
+                inbound: self.errno == 0,
+            },
+            10 => EventKind::ResetSent(socket),
+            _ => EventKind::Close(Close {
+                socket,
+                endpoints: self.endpoints(),
+                old_state: self.state(),
+                errno: self.errno(),
+                fin_received: false,
+                totals: None,
+            }),
+        }
+    }
+
+    fn child(&self) -> ProcessKey {
+        ProcessKey {
+            tgid: u32::from(self.state) + 1,
+            start_ns: self.start + 1,
+        }
+    }
+
+    fn seen(&self) -> AcceptSeen {
+        [
+            AcceptSeen::AtAccept,
+            AcceptSeen::ByDescriptor,
+            AcceptSeen::ByPeerName,
+        ][usize::from(self.local % 3)]
+    }
+}
+
+fn exec(task: Task) -> Exec<'static> {
+    Exec {
+        task,
+        path: b"sh\0",
+        cwd: b"",
+        args: b"",
+        file: FileId {
+            device: 1,
+            inode: 1,
+        },
+        mode: 0,
+        path_truncated: false,
+        cwd_truncated: false,
+        args_truncated: false,
+        args_unreadable: false,
+        memfd: false,
+        deleted: false,
+    }
+}
+
+/// Who was named by any record, and what was said of each connection.
+#[derive(Default)]
+struct Judge {
+    named: HashSet<ProcessKey>,
+    begun: HashMap<ConnectionId, u32>,
+    ended: HashSet<ConnectionId>,
+    failed: HashSet<ConnectionId>,
+}
+
+impl Judge {
+    fn name(&mut self, event: &EventKind<'_>) {
+        let task = match event {
+            EventKind::Fork { parent, child } => {
+                self.named.insert(*child);
+                parent
+            }
+            EventKind::Exec(exec) => &exec.task,
+            EventKind::Exit { task, .. } => task,
+            EventKind::Connect(moment)
+            | EventKind::Attempt(moment)
+            | EventKind::ConnectError(moment, _)
+            | EventKind::Accept(moment, _)
+            | EventKind::Listen(moment) => &moment.task,
+            _ => return,
+        };
+        self.named.insert(ProcessKey {
+            tgid: task.tgid,
+            start_ns: task.start_ns.unwrap_or(0),
+        });
+    }
+
+    fn connection(&mut self, connection: &Connection, process: Option<&Image>) {
+        assert_eq!(
+            connection.owner,
+            process.map(|image| image.key),
+            "{connection:?}"
+        );
+        assert!(
+            connection
+                .owner
+                .is_none_or(|owner| self.named.contains(&owner))
+        );
+        assert_ne!(connection.peer, Some(connection.id));
+        assert!(
+            !self.failed.contains(&connection.id),
+            "a failure is final: {connection:?}"
+        );
+    }
+
+    fn begin(&mut self, connection: &Connection) {
+        let times = self.begun.entry(connection.id).or_default();
+        *times += 1;
+        assert_eq!(*times, 1, "begun twice: {connection:?}");
+    }
+
+    fn end(&mut self, connection: &Connection) {
+        assert!(
+            self.ended.insert(connection.id),
+            "ended twice: {connection:?}"
+        );
+    }
+}
+
+impl Sink for Judge {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        match &observation.fact {
+            Fact::ProcessForked(image) | Fact::ProcessExecuted(image) => {
+                assert!(image.lineage().count() <= 258);
+                assert!(image.lineage().all(|image| self.named.contains(&image.key)));
+            }
+            Fact::ProcessExited { .. } | Fact::Lost(_) => {}
+            Fact::ConnectionOpened {
+                connection,
+                process,
+                ..
+            }
+            | Fact::ConnectionAccepted {
+                connection,
+                process,
+            }
+            | Fact::ListenOpened {
+                connection,
+                process,
+            } => {
+                self.connection(connection, process.map(|image| &**image));
+                self.begin(connection);
+            }
+            Fact::ConnectionClosed {
+                connection,
+                process,
+                ..
+            }
+            | Fact::ListenClosed {
+                connection,
+                process,
+            } => {
+                self.connection(connection, process.map(|image| &**image));
+                self.end(connection);
+            }
+            Fact::ConnectionFailed {
+                connection,
+                process,
+                ..
+            } => {
+                self.connection(connection, process.map(|image| &**image));
+                assert!(!self.begun.contains_key(&connection.id));
+                self.end(connection);
+                self.failed.insert(connection.id);
+            }
+        }
+    }
+
+    fn flush(&mut self) {}
+}
+
+fn events(dice: &[Dice]) -> Vec<Event<'static>> {
+    let mut now = 1_000_000_000_i64;
+    let event = |dice: &Dice| {
+        now += dice.step;
+        Event {
+            time: BootTime(now.unsigned_abs()),
+            kind: dice.kind(),
+        }
+    };
+    dice.iter().map(event).collect()
+}
+
+fn transcript(events: &[Event<'_>]) -> String {
+    let mut state = State::new(SMALL);
+    let mut transcript = Transcript::default();
+    for event in events {
+        state.event(event, &mut transcript);
+    }
+    state.drain(&mut transcript);
+    transcript.end(&state.counters())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_order_of_events_makes_the_state_lie_or_grow(
+        dice in prop::collection::vec(dice(), 0..300),
+        limits in prop_oneof![Just(SMALL), Just(Limits::default())],
+    ) {
+        let mut state = State::new(limits);
+        let mut judge = Judge::default();
+        for event in events(&dice) {
+            judge.name(&event.kind);
+            state.event(&event, &mut judge);
+            let counters = state.counters();
+            prop_assert!(counters.process_entries <= limits.processes);
+            prop_assert!(counters.connection_entries <= limits.connections);
+            let connections = counters.connections;
+            let lasting =
+                connections.active_egress + connections.active_ingress + connections.listeners;
+            prop_assert!(lasting <= counters.connection_entries as u64);
+        }
+        state.drain(&mut judge);
+        let entries = state.counters().connection_entries;
+        state.advance(BootTime(u64::MAX), &mut judge);
+        prop_assert_eq!(state.counters().connection_entries, entries, "drained once and for all");
+    }
+
+    #[test]
+    fn same_events_give_the_same_observations(
+        dice in prop::collection::vec(dice(), 0..200),
+    ) {
+        let events = events(&dice);
+        prop_assert_eq!(transcript(&events), transcript(&events));
+    }
+}

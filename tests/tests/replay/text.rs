@@ -1,0 +1,262 @@
+//! Observations as lines of text.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tracer::event::{Errno, Totals};
+use tracer::observation::{
+    Connection, ConnectionId, Direction, Fact, LossUnit, Observation, Opening, Sink,
+};
+use tracer::process::image::{Image, Parent, Provenance, Relation};
+use tracer::state::Counters;
+
+use crate::scenario::ERRNOS;
+
+/// What was observed so far, one line each.
+#[derive(Default)]
+pub(crate) struct Transcript {
+    text: String,
+    /// Connections in the order in which they are first mentioned: `c1`, `c2`, …
+    connections: Vec<ConnectionId>,
+}
+
+impl Transcript {
+    /// The whole text, with a last line of what the state still holds.
+    pub(crate) fn end(mut self, counters: &Counters) -> String {
+        let connections = &counters.connections;
+        writeln!(
+            self.text,
+            "end: {} egress, {} ingress, {} listening, {} unattributed, {} sockets, {} processes",
+            connections.active_egress,
+            connections.active_ingress,
+            connections.listeners,
+            connections.unattributed,
+            counters.connection_entries,
+            counters.process_entries,
+        )
+        .unwrap();
+        self.text
+    }
+
+    fn id(&mut self, id: ConnectionId) -> String {
+        let known = self.connections.iter().position(|&other| other == id);
+        let index = known.unwrap_or_else(|| {
+            self.connections.push(id);
+            self.connections.len() - 1
+        });
+        format!("c{}", index + 1)
+    }
+
+    /// Identity, ends, owner and how that is known, peer.
+    fn connection(&mut self, connection: &Connection) -> String {
+        let ends = &connection.endpoints;
+        let arrow = match connection.direction {
+            Direction::Egress => ">",
+            Direction::Ingress => "<",
+            Direction::Unknown => "?",
+        };
+        let owner = connection
+            .owner
+            .map_or("nobody".into(), |owner| owner.tgid.to_string());
+        let mut text = format!(
+            "{} {} {arrow} {} by {owner} ({}, {})",
+            self.id(connection.id),
+            ends.local,
+            ends.remote,
+            provenance(connection.owner_provenance),
+            opening(connection.opening),
+        );
+        if let Some(peer) = connection.peer {
+            write!(text, " peer {}", self.id(peer)).unwrap();
+        }
+        text
+    }
+
+    fn fact(&mut self, fact: &Fact<'_>) -> String {
+        match fact {
+            Fact::ProcessForked(image) => process("forked", image),
+            Fact::ProcessExecuted(image) => {
+                let path = image.program.executable.escape_ascii();
+                format!("executed {} {path}{}", image.key.tgid, lineage(Some(image)))
+            }
+            Fact::ProcessExited {
+                process: image,
+                status,
+            } => {
+                format!(
+                    "exited {} status {status}{}",
+                    image.key.tgid,
+                    lineage(Some(image))
+                )
+            }
+            Fact::ConnectionOpened {
+                connection,
+                process,
+                connect_duration_ns,
+            } => {
+                let after = duration(" after", *connect_duration_ns);
+                format!(
+                    "opened {}{after}{}",
+                    self.connection(connection),
+                    lineage(*process)
+                )
+            }
+            Fact::ConnectionAccepted {
+                connection,
+                process,
+            } => {
+                format!(
+                    "accepted {}{}",
+                    self.connection(connection),
+                    lineage(*process)
+                )
+            }
+            Fact::ConnectionFailed {
+                connection,
+                process,
+                errno,
+                state,
+            } => {
+                let error = errno.map_or(" errno unknown".into(), error);
+                let connection = self.connection(connection);
+                format!("failed {connection} {state:?}{error}{}", lineage(*process))
+            }
+            Fact::ConnectionClosed {
+                connection,
+                process,
+                totals,
+                duration_ns,
+                state,
+                errno,
+            } => {
+                let lasted = duration(" lasted", *duration_ns);
+                let error = errno.map(error).unwrap_or_default();
+                let totals = totals.map(carried).unwrap_or_default();
+                let connection = self.connection(connection);
+                let lineage = lineage(*process);
+                format!("closed {connection} {state:?}{error}{lasted}{totals}{lineage}")
+            }
+            Fact::ListenOpened {
+                connection,
+                process,
+            } => {
+                format!(
+                    "listening {}{}",
+                    self.connection(connection),
+                    lineage(*process)
+                )
+            }
+            Fact::ListenClosed {
+                connection,
+                process,
+            } => {
+                format!(
+                    "unlistened {}{}",
+                    self.connection(connection),
+                    lineage(*process)
+                )
+            }
+            Fact::Lost(loss) => {
+                let unit = match loss.unit {
+                    LossUnit::Record => "record",
+                    LossUnit::Event => "event",
+                };
+                format!(
+                    "lost {} {unit} at {}: {}",
+                    loss.count, loss.stage, loss.kind
+                )
+            }
+        }
+    }
+}
+
+impl Sink for Transcript {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        let fact = self.fact(&observation.fact);
+        writeln!(self.text, "{} {fact}", time(observation.time.0)).unwrap();
+    }
+
+    fn flush(&mut self) {}
+}
+
+fn process(verb: &str, image: &Arc<Image>) -> String {
+    format!("{verb} {}{}", image.key.tgid, lineage(Some(image)))
+}
+
+/// ` | curl < bash <? systemd`: `<` joins by birth, `<?` at present.
+fn lineage(image: Option<&Arc<Image>>) -> String {
+    let Some(image) = image else {
+        return String::new();
+    };
+    let mut text = String::from(" | ");
+    for image in image.lineage() {
+        write!(text, "{}", image.name.as_bytes().escape_ascii()).unwrap();
+        text.push_str(match image.parent {
+            Parent::Known(Relation::Birth, _) => " < ",
+            Parent::Known(Relation::Present, _) => " <? ",
+            Parent::Root => "",
+            Parent::Unknown => " < unknown",
+            Parent::Cut => " < cut",
+        });
+    }
+    text
+}
+
+fn provenance(provenance: Provenance) -> &'static str {
+    match provenance {
+        Provenance::Kernel => "kernel",
+        Provenance::Procfs => "procfs",
+        Provenance::Inferred => "inferred",
+        Provenance::Unknown => "unknown",
+    }
+}
+
+fn opening(opening: Opening) -> &'static str {
+    match opening {
+        Opening::Connect => "connect",
+        Opening::Accept => "accept",
+        Opening::AcceptExit => "accept exit",
+        Opening::PeerName => "peer name",
+        Opening::ConnectError => "connect error",
+        Opening::Attempt => "attempt",
+        Opening::State => "state",
+    }
+}
+
+fn error(errno: Errno) -> String {
+    let name = ERRNOS
+        .iter()
+        .find(|(_, number)| *number == errno.0)
+        .map(|(name, _)| *name);
+    name.map_or(format!(" errno {}", errno.0), |name| format!(" {name}"))
+}
+
+fn carried(totals: Totals) -> String {
+    let rtt = totals
+        .rtt_us
+        .map(|rtt| format!(" rtt {rtt}us"))
+        .unwrap_or_default();
+    let again = totals.retransmits;
+    let again = if again == 0 {
+        String::new()
+    } else {
+        format!(" {again} retransmits")
+    };
+    format!(
+        " sent {} received {}{rtt}{again}",
+        totals.sent, totals.received
+    )
+}
+
+fn duration(label: &str, ns: Option<u64>) -> String {
+    ns.map_or(String::new(), |ns| format!("{label} {}", time(ns)))
+}
+
+/// In milliseconds, exactly.
+fn time(ns: u64) -> String {
+    let (ms, rest) = (ns / 1_000_000, ns % 1_000_000);
+    if rest == 0 {
+        return format!("{ms}ms");
+    }
+    format!("{ms}.{}ms", format!("{rest:06}").trim_end_matches('0'))
+}

@@ -1,0 +1,257 @@
+//! What `run` and `trace` share: the one place that wires everything together.
+//!
+//! Build: whatever can fail without privileges comes first, so that nothing is attached for nothing.
+//! Spawn: attach, check, say «ready». Drain: detach, take in the rest, write it out.
+
+use std::{
+    io::{self, Write as _},
+    process::Child,
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::launch::{self, Launched};
+use crate::{
+    clock::WallOffset,
+    config::Config,
+    event::ProcessKey,
+    failure::Failure,
+    filter::Filter,
+    host::Host,
+    http::Bound,
+    kernel::{self, privileges},
+    metrics::{self, Metrics, MetricsSink},
+    observation::{Observation, Sink},
+    output::{
+        Context,
+        sink::LineSink,
+        users::Users,
+        writer::{Chunks, Writer},
+    },
+    session::{Facts, Session, StartError, describe},
+    state::Limits,
+};
+
+/// How often losses are read, gauges set, and held outcomes released although nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long the reader of the output has for the rest.
+const FINISH: Duration = Duration::from_secs(4);
+
+/// Where observations go.
+struct Sinks {
+    lines: LineSink,
+    metrics: MetricsSink,
+}
+
+impl Sink for Sinks {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        self.lines.observe(observation);
+        self.metrics.observe(observation);
+    }
+
+    fn flush(&mut self) {
+        self.lines.flush();
+        self.metrics.flush();
+    }
+}
+
+/// Runs until a signal, the timeout, the command's end or the reader's going away.
+pub(super) fn live(config: Config) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format_args!("cannot start: {error}")))?
+        .block_on(trace(config))
+}
+
+async fn trace(config: Config) -> Result<(), Failure> {
+    require_privileges()?;
+    let mut ends = Ends::install(config.timeout)
+        .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
+    let (chunks, mut writer) =
+        Writer::spawn(config.output.target.clone()).map_err(Failure::failed)?;
+    let bound = config.metrics.as_ref().map(|metrics| Bound::bind(metrics.listen)).transpose();
+    let bound = bound.map_err(Failure::failed)?;
+    let named = config.metrics.as_ref().map_or(&[][..], |metrics| &metrics.processes);
+    let (metrics, metrics_sink) =
+        metrics::metrics(named, Filter::default()).map_err(Failure::failed)?;
+    let server = bound.map(|bound| bound.serve(metrics.registry().clone())).transpose();
+    let server = server.map_err(Failure::failed)?;
+
+    let offset = WallOffset::measure();
+    let mut session = Session::start(&config.capture, Limits::default(), |facts| {
+        sinks(&config, facts, &offset, chunks, metrics_sink)
+    })
+    .map_err(start_failure)?;
+    if config.capture.log_level > 0 {
+        kernel::log::pass_on(&mut session.programs).map_err(Failure::failed)?;
+    }
+    if let Some(launched) = Launched::start(&config.command, &mut session)? {
+        session.pipeline.sinks().show_only(launched.key());
+        ends.command = Some(launched.release()?);
+    }
+    tell_ready(&session);
+    if let Some(server) = &server {
+        server.readiness().ready();
+    }
+
+    let ended = run(&mut session, &mut ends, &mut writer, &metrics, &offset).await;
+    drop(session.programs);
+    let sinks = session.pipeline.finish();
+    if let Some(server) = server {
+        server.stop(Duration::from_millis(200)).await;
+    }
+    if let Ok(sinks) = sinks {
+        sinks.lines.close();
+    }
+    ended.and_then(|()| writer.finish(FINISH).map_err(Failure::failed))
+}
+
+/// The loop: records as they come, a tick a second, and whatever ends it.
+async fn run(
+    session: &mut Session<Sinks>,
+    ends: &mut Ends,
+    writer: &mut Writer,
+    metrics: &Metrics,
+    offset: &WallOffset,
+) -> Result<(), Failure> {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            turned = session.pipeline.turn() => turned.map_err(|error| {
+                Failure::failed(format_args!("cannot read the kernel's records: {error}"))
+            })?,
+            _ = ticks.tick() => {
+                offset.renew();
+                tick(session, metrics)?;
+            }
+            ended = writer.ended() => return ended.map_err(Failure::failed),
+            reason = ends.next() => return reason,
+        }
+    }
+}
+
+fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> {
+    let counters = session.pipeline.tick().map_err(|error| {
+        Failure::failed(format_args!("cannot read the kernel programs' counters: {error}"))
+    })?;
+    metrics.update(&counters);
+    metrics.shed(session.pipeline.sinks().lines.shed_total().load(Ordering::Relaxed));
+    for runs in session.pipeline.losses().runs() {
+        metrics.program_runs(runs.hook, runs.count);
+    }
+    Ok(())
+}
+
+fn sinks(
+    config: &Config,
+    facts: Facts,
+    offset: &WallOffset,
+    chunks: Chunks,
+    mut metrics: MetricsSink,
+) -> Sinks {
+    let hidden = (!config.include_self).then_some(facts.own_key);
+    *metrics.filter_mut() = Filter { hidden, ..Filter::hiding(facts.own_key) };
+    let context = Context {
+        host: Host::read(),
+        offset: offset.clone(),
+        hooks: facts.hooks,
+        users: Users::of_host(),
+    };
+    let filter = Filter { hidden, ..config.filter.clone() };
+    Sinks { lines: config.output.sink(context, filter, chunks), metrics }
+}
+
+impl Sinks {
+    fn show_only(&mut self, tree: ProcessKey) {
+        self.lines.filter_mut().only_tree = Some(tree);
+        self.metrics.filter_mut().only_tree = Some(tree);
+    }
+}
+
+fn require_privileges() -> Result<(), Failure> {
+    let missing = privileges::missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(Failure::unsupported(format_args!(
+        "missing privilege: {missing}; run as root or grant these capabilities"
+    )))
+}
+
+fn start_failure(error: StartError) -> Failure {
+    match error {
+        StartError::Load(_) | StartError::Blind(_) => Failure::unsupported(error),
+        _ => Failure::failed(error),
+    }
+}
+
+/// Remarks, and then the one line that scripts wait for.
+fn tell_ready(session: &Session<Sinks>) {
+    let mut text = String::new();
+    for remark in &session.remarks {
+        text += &format!("tracer: note: {remark}\n");
+    }
+    let hooks: Vec<String> = session
+        .choices
+        .iter()
+        .map(|choice| format!("{}: {}", choice.moment.name(), describe(choice)))
+        .collect();
+    let (start, attach) = (session.start_took.as_millis(), session.attach_took.as_millis());
+    text += &format!("tracer: ready in {start} ms (attached in {attach} ms); {}\n", hooks.join(", "));
+    // Where stderr is closed, nobody waits for it.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// What ends a run.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    child: Signal,
+    timeout: Option<Instant>,
+    command: Option<Child>,
+}
+
+impl Ends {
+    fn install(timeout: Option<Duration>) -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            child: signal(SignalKind::child())?,
+            timeout: timeout.map(|timeout| Instant::now() + timeout),
+            command: None,
+        })
+    }
+
+    /// Waits for the first of them. An error is a command that could not be run.
+    async fn next(&mut self) -> Result<(), Failure> {
+        loop {
+            let timeout = async {
+                match self.timeout {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.terminate.recv() => return Ok(()),
+                () = timeout => return Ok(()),
+                _ = self.child.recv() => {
+                    if let Some(command) = &mut self.command
+                        && let Ok(Some(status)) = command.try_wait()
+                    {
+                        return launch::judge(status);
+                    }
+                }
+            }
+        }
+    }
+}

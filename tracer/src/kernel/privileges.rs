@@ -1,0 +1,64 @@
+//! What the kernel asks of whoever loads programs (capabilities(7)).
+//!
+//! In: this process's effective capabilities. Out: the names of those that are missing.
+
+use std::fs;
+
+/// A capability that is needed, and what also grants it.
+struct Needed {
+    name: &'static str,
+    bit: u32,
+    purpose: &'static str,
+}
+
+/// Bit of `CAP_SYS_ADMIN`, which includes the two newer ones.
+const SYS_ADMIN: u32 = 21;
+
+const NEEDED: [Needed; 3] = [
+    Needed { name: "CAP_BPF", bit: 39, purpose: "to load programs" },
+    Needed { name: "CAP_PERFMON", bit: 38, purpose: "to attach them and to read kernel memory" },
+    Needed { name: "CAP_NET_ADMIN", bit: 12, purpose: "to attach programs to cgroups" },
+];
+
+/// What is missing, each with its purpose; empty if nothing is.
+pub fn missing() -> Vec<String> {
+    // Where /proc does not tell, the kernel will.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    effective(&status).map_or_else(Vec::new, missing_from)
+}
+
+/// The set of effective capabilities, from the text of a `/proc/PID/status`.
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn missing_from(set: u64) -> Vec<String> {
+    let has = |bit: u32| set >> bit & 1 == 1;
+    NEEDED
+        .iter()
+        .filter(|needed| {
+            let by_admin = needed.bit >= 38 && has(SYS_ADMIN);
+            !has(needed.bit) && !by_admin
+        })
+        .map(|needed| format!("{} ({})", needed.name, needed.purpose))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sys_admin_stands_for_the_capabilities_that_were_split_from_it() {
+        assert_eq!(missing_from(1 << SYS_ADMIN | 1 << 12), Vec::<String>::new());
+        let missing = missing_from(1 << SYS_ADMIN);
+        assert_eq!(missing, ["CAP_NET_ADMIN (to attach programs to cgroups)"]);
+    }
+
+    #[test]
+    fn without_any_all_are_named() {
+        let set = effective("Name:\tx\nCapEff:\t0000000000000000\n").unwrap();
+        assert_eq!(missing_from(set).len(), 3);
+    }
+}
