@@ -51,7 +51,9 @@ fn build() -> Result<PathBuf, String> {
         ));
     }
     // Ours to keep: another profile's build may replace the shared one.
-    let built = target_dir.join(ebpf_toolchain::TARGET).join("release/tracer");
+    let built = target_dir
+        .join(ebpf_toolchain::TARGET)
+        .join("release/tracer");
     let object = out_dir.join("tracer.bpf.o");
     fs::copy(&built, &object).map_err(|error| format!("copying {}: {error}", built.display()))?;
     Ok(object)

@@ -42,14 +42,23 @@ fn sys_exit_accept4(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn returned(ctx: &TracePointContext) -> u32 {
     // SAFETY: the verifier checks the access against the tracepoint's size.
-    let descriptor = unsafe { ctx.as_ptr().cast::<u8>().add(RETURN_VALUE).cast::<i64>().read() };
+    let descriptor = unsafe {
+        ctx.as_ptr()
+            .cast::<u8>()
+            .add(RETURN_VALUE)
+            .cast::<i64>()
+            .read()
+    };
     if descriptor >= 0 {
         // SAFETY: both helpers return the current task.
         let socket = unsafe {
             if setting!(task_btf) == 1 {
                 socket_of(Direct(bpf_get_current_task_btf().cast()), descriptor as u64)
             } else {
-                socket_of(Remote(bpf_get_current_task() as *const u8), descriptor as u64)
+                socket_of(
+                    Remote(bpf_get_current_task() as *const u8),
+                    descriptor as u64,
+                )
             }
         };
         if let Some(socket) = socket {
@@ -62,7 +71,9 @@ fn returned(ctx: &TracePointContext) -> u32 {
 /// The `struct sock` behind a descriptor of `task`, if there is a socket there.
 #[inline(always)]
 fn socket_of(task: impl Source, descriptor: u64) -> Option<*const u8> {
-    let table = task.follow(layout!(task_files))?.follow(layout!(files_fdt))?;
+    let table = task
+        .follow(layout!(task_files))?
+        .follow(layout!(files_fdt))?;
     if descriptor >= u64::from(table.load::<u32>(layout!(fdtable_max_fds))?) {
         return None;
     }

@@ -4,11 +4,7 @@
 //! `tcp_v6_pre_connect` in the caller's context, before the route is looked up. If SYN_SENT does not
 //! follow, the attempt has failed. The programs watch only: they always allow.
 
-use aya_ebpf::{
-    bindings::bpf_sock_addr,
-    macros::cgroup_sock_addr,
-    programs::SockAddrContext,
-};
+use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::SockAddrContext};
 use tracer_common::record::{Socket, kind};
 
 use crate::{

@@ -45,7 +45,13 @@ pub(crate) fn connect(socket: *const u8, source: impl Source) {
 
 /// Tells of a moment between the current task and `socket`, from a tracing program.
 #[inline(always)]
-pub(crate) fn socket_moment(kind: u16, flags: u16, socket: *const u8, source: impl Source, errno: u32) {
+pub(crate) fn socket_moment(
+    kind: u16,
+    flags: u16,
+    socket: *const u8,
+    source: impl Source,
+    errno: u32,
+) {
     ring::submit(kind, flags, |record: *mut Socket| {
         // SAFETY: a reserved record.
         unsafe {

@@ -85,7 +85,10 @@ fn tcp_v6_connect_kretprobe(ctx: RetProbeContext) -> u32 {
 fn remember(ctx: &ProbeContext) {
     if let (Some(socket), Some(address)) = (ctx.arg(0), ctx.arg(1)) {
         let arguments = Arguments { socket, address };
-        if CONNECTING.insert(&bpf_get_current_pid_tgid(), &arguments, 0).is_err() {
+        if CONNECTING
+            .insert(&bpf_get_current_pid_tgid(), &arguments, 0)
+            .is_err()
+        {
             ring::lost(kind::CONNECT_ERROR);
         }
     }

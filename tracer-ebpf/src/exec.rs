@@ -76,7 +76,9 @@ unsafe fn tell(task: Direct, scratch: *mut Scratch) -> Option<()> {
         ring::write_header((&raw mut (*exec).header).cast(), kind::EXEC, 0);
         task::fill(task, &raw mut (*exec).task)?;
         (*exec).inode = inode.load(layout!(inode_ino))?;
-        (*exec).device = inode.follow(layout!(inode_sb))?.load(layout!(super_block_dev))?;
+        (*exec).device = inode
+            .follow(layout!(inode_sb))?
+            .load(layout!(super_block_dev))?;
         (*exec).mode = u32::from(inode.load::<u16>(layout!(inode_mode))?);
         (*exec).padding = 0;
         (*exec).padding2 = 0;

@@ -31,7 +31,11 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             task::fill(task, &raw mut (*record).task)?;
             // As wait(2) decides, except that a group's code of zero falls through: then the
             // leader's is zero as well.
-            (*record).status = if group_status != 0 { group_status } else { leader_status };
+            (*record).status = if group_status != 0 {
+                group_status
+            } else {
+                leader_status
+            };
             (*record).padding = 0;
         }
         Some(())

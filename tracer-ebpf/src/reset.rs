@@ -27,9 +27,10 @@ fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let sock = Direct(socket);
-    let (Some(family), Some(state)) =
-        (sock.load::<u16>(layout!(sock_family)), sock.load::<u8>(layout!(sock_state)))
-    else {
+    let (Some(family), Some(state)) = (
+        sock.load::<u16>(layout!(sock_family)),
+        sock.load::<u8>(layout!(sock_state)),
+    ) else {
         return 0;
     };
     if !matches!(family, sock::AF_INET | sock::AF_INET6)

@@ -6,8 +6,7 @@
 //! process that does it, and only there is it read.
 
 use aya_ebpf::{
-    helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use tracer_common::record::{
     CLOSE_FIN_RECEIVED, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND, Established, kind,
@@ -78,7 +77,11 @@ fn changed<const CONNECT: bool, const ACCEPT: bool>(ctx: &BtfTracePointContext) 
 
 #[inline(always)]
 fn established(socket: *const u8, old: i32) {
-    let flags = if old == SYN_RECV { ESTABLISHED_INBOUND } else { 0 };
+    let flags = if old == SYN_RECV {
+        ESTABLISHED_INBOUND
+    } else {
+        0
+    };
     ring::submit(kind::ESTABLISHED, flags, |record: *mut Established| {
         // SAFETY: a reserved record.
         unsafe {
@@ -113,8 +116,7 @@ fn close(socket: *const u8, old: i32) {
                 let tcp = Direct(tcp);
                 (*record).flags = fin;
                 // The port has been given back by now, unless it was bound.
-                (*record).endpoints.local_port =
-                    u16::from_be(tcp.load(layout!(inet_sport))?);
+                (*record).endpoints.local_port = u16::from_be(tcp.load(layout!(inet_sport))?);
                 (*record).bytes_sent = tcp.load(layout!(tcp_bytes_sent))?;
                 (*record).bytes_retransmitted = tcp.load(layout!(tcp_bytes_retrans))?;
                 (*record).bytes_received = tcp.load(layout!(tcp_bytes_received))?;

@@ -16,12 +16,12 @@ pub mod process;
 pub mod state;
 
 pub mod filter;
+pub mod http;
+pub mod metrics;
 pub mod observation;
+pub mod output;
 pub mod pipeline;
 pub mod session;
-pub mod output;
-pub mod metrics;
-pub mod http;
 
 pub mod cli;
 pub mod commands;

@@ -36,15 +36,17 @@ pub struct Pipeline<S> {
 
 impl<S: Sink> Pipeline<S> {
     /// Waits on `ring`; needs a tokio runtime.
-    pub fn new(
-        ring: RingBuf<MapData>,
-        losses: Losses,
-        state: State,
-        sinks: S,
-    ) -> io::Result<Self> {
+    pub fn new(ring: RingBuf<MapData>, losses: Losses, state: State, sinks: S) -> io::Result<Self> {
         // SAFETY: the ring owns its descriptor and never changes it, and the `AsyncFd` owns the ring.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
-        Ok(Self { ring, losses, state, sinks, canary: None, undecodable: 0 })
+        Ok(Self {
+            ring,
+            losses,
+            state,
+            sinks,
+            canary: None,
+            undecodable: 0,
+        })
     }
 
     /// Shows every event to `canary` from now on.
@@ -114,7 +116,12 @@ impl<S: Sink> Pipeline<S> {
         }
         let count = std::mem::take(&mut self.undecodable);
         if count > 0 {
-            let loss = Loss { stage: "decode", kind: "record", unit: LossUnit::Record, count };
+            let loss = Loss {
+                stage: "decode",
+                kind: "record",
+                unit: LossUnit::Record,
+                count,
+            };
             self.state.lost(loss, now, &mut self.sinks);
         }
         self.sinks.flush();

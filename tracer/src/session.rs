@@ -67,8 +67,10 @@ pub struct Blind {
 }
 
 fn list(blind: &[Blind]) -> String {
-    let texts: Vec<String> =
-        blind.iter().map(|blind| format!("«{}» by {}", blind.moment.name(), blind.hooks)).collect();
+    let texts: Vec<String> = blind
+        .iter()
+        .map(|blind| format!("«{}» by {}", blind.moment.name(), blind.hooks))
+        .collect();
     texts.join(", ")
 }
 
@@ -112,7 +114,10 @@ impl<S: Sink> Session<S> {
         let mut state = State::new(limits);
         let own_key = take_inventory(&mut attached, &mut state, &mut remarks)?;
         let losses = Losses::watch(&mut attached)?;
-        let sinks = sinks(Facts { hooks: hook_names(&attached.choices), own_key });
+        let sinks = sinks(Facts {
+            hooks: hook_names(&attached.choices),
+            own_key,
+        });
         let pipeline =
             Pipeline::new(attached.ring, losses, state, sinks).map_err(StartError::Ring)?;
         let mut session = Self {
@@ -148,7 +153,11 @@ impl<S: Sink> Session<S> {
         let Some(canary) = self.pipeline.take_canary() else {
             return Ok(());
         };
-        let blind: Vec<Blind> = canary.waiting().iter().map(|&moment| self.blind(moment)).collect();
+        let blind: Vec<Blind> = canary
+            .waiting()
+            .iter()
+            .map(|&moment| self.blind(moment))
+            .collect();
         canary.end().map_err(StartError::Canary)?;
         if blind.is_empty() {
             return Ok(());
@@ -162,12 +171,17 @@ impl<S: Sink> Session<S> {
     }
 
     fn is_waiting(&self) -> bool {
-        self.pipeline.canary().is_some_and(|canary| !canary.waiting().is_empty())
+        self.pipeline
+            .canary()
+            .is_some_and(|canary| !canary.waiting().is_empty())
     }
 
     fn blind(&self, moment: Moment) -> Blind {
         let choice = self.choices.iter().find(|choice| choice.moment == moment);
-        Blind { moment, hooks: choice.map_or_else(String::new, describe) }
+        Blind {
+            moment,
+            hooks: choice.map_or_else(String::new, describe),
+        }
     }
 }
 
@@ -213,7 +227,11 @@ pub fn describe(choice: &Choice) -> String {
     if way.hooks.is_empty() {
         return "tp_btf:inet_sock_set_state".to_owned();
     }
-    let points: Vec<String> = way.hooks.iter().map(|hook| hook.point.to_string()).collect();
+    let points: Vec<String> = way
+        .hooks
+        .iter()
+        .map(|hook| hook.point.to_string())
+        .collect();
     points.join("+")
 }
 
@@ -221,20 +239,32 @@ pub fn describe(choice: &Choice) -> String {
 fn hook_names(choices: &[Choice]) -> HookNames {
     let points = |moment| {
         let choice = choices.iter().find(|choice| choice.moment == moment);
-        choice.and_then(|choice| choice.way).map_or(&[][..], |way| way.hooks)
+        choice
+            .and_then(|choice| choice.way)
+            .map_or(&[][..], |way| way.hooks)
     };
     let first = |moment, wanted: fn(Point) -> bool| {
         let hook = points(moment).iter().find(|hook| wanted(hook.point));
         hook.map_or_else(String::new, |hook| hook.point.to_string())
     };
-    let of_connect = choices.iter().find(|choice| choice.moment == Moment::Connect);
+    let of_connect = choices
+        .iter()
+        .find(|choice| choice.moment == Moment::Connect);
     HookNames {
         connect: of_connect.map_or_else(String::new, describe),
-        accept: first(Moment::Accept, |point| matches!(point, Point::Fexit(..) | Point::Kretprobe(_))),
-        accept_exit: first(Moment::Accept, |point| matches!(point, Point::Tracepoint(..))),
+        accept: first(Moment::Accept, |point| {
+            matches!(point, Point::Fexit(..) | Point::Kretprobe(_))
+        }),
+        accept_exit: first(Moment::Accept, |point| {
+            matches!(point, Point::Tracepoint(..))
+        }),
         peer_name: first(Moment::Accept, |point| matches!(point, Point::Cgroup(_))),
-        connect_error: first(Moment::ConnectErrorV4, |point| !matches!(point, Point::Cgroup(_))),
-        attempt: first(Moment::ConnectErrorV4, |point| matches!(point, Point::Cgroup(_))),
+        connect_error: first(Moment::ConnectErrorV4, |point| {
+            !matches!(point, Point::Cgroup(_))
+        }),
+        attempt: first(Moment::ConnectErrorV4, |point| {
+            matches!(point, Point::Cgroup(_))
+        }),
         state: first(Moment::State, |_| true),
     }
 }

@@ -5,7 +5,7 @@
 //! no I/O: the same inputs give the same observations, which is how it is tested.
 
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
-use crate::event::{BootTime, Event, EventKind, SocketMoment};
+use crate::event::{BootTime, Event, EventKind, ProcessKey, SocketMoment};
 use crate::observation::{Fact, Loss, Observation, Sink};
 use crate::process::inventory::ExistingProcess;
 use crate::process::table::{ProcessId, ProcessTable};
@@ -68,6 +68,11 @@ impl State {
     ) {
         self.processes
             .inventory(taken_at, processes.into_iter().collect());
+    }
+
+    /// The youngest living child of a process.
+    pub fn child_of(&self, parent: ProcessKey) -> Option<ProcessKey> {
+        self.processes.child_of(parent)
     }
 
     /// Applies the next event of the ring.

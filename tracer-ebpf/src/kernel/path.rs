@@ -47,7 +47,10 @@ impl Path {
     /// Whether the name is gone from its directory (`d_unlinked`).
     #[inline(always)]
     pub(crate) fn is_deleted(self) -> bool {
-        read_remote::<u64>(self.dentry.wrapping_add(layout!(dentry_hash_pprev) as usize)) == Some(0)
+        read_remote::<u64>(
+            self.dentry
+                .wrapping_add(layout!(dentry_hash_pprev) as usize),
+        ) == Some(0)
     }
 
     /// Whether it lies in a mount internal to the kernel (`MNT_NS_INTERNAL`), as memfds do.
@@ -68,7 +71,10 @@ impl Path {
     /// `buffer` must be writable up to `limit`.
     #[inline(always)]
     pub(crate) unsafe fn write(self, buffer: *mut u8, mut used: usize, limit: usize) -> Written {
-        let Self { mut mount, mut dentry } = self;
+        let Self {
+            mut mount,
+            mut dentry,
+        } = self;
         let name_index = (layout!(dentry_name) - layout!(dentry_parent)) as usize;
         let mut root = mount_root(mount);
         for _ in 0..STEPS {
@@ -97,7 +103,10 @@ impl Path {
                     break;
                 };
                 if above == this {
-                    return Written { used, truncated: false };
+                    return Written {
+                        used,
+                        truncated: false,
+                    };
                 }
                 dentry = point;
                 mount = above.wrapping_add(layout!(mount_mnt) as usize);
@@ -109,7 +118,11 @@ impl Path {
             }
             // SAFETY: there is room for a component below `limit`; the helper checks the source.
             let length = unsafe {
-                bpf_probe_read_kernel_str(buffer.add(used).cast(), COMPONENT_MAX as u32, name.cast())
+                bpf_probe_read_kernel_str(
+                    buffer.add(used).cast(),
+                    COMPONENT_MAX as u32,
+                    name.cast(),
+                )
             };
             if length <= 0 || length > COMPONENT_MAX as i64 {
                 break;
@@ -117,7 +130,10 @@ impl Path {
             used = bounded(used + length as usize);
             dentry = parent;
         }
-        Written { used, truncated: true }
+        Written {
+            used,
+            truncated: true,
+        }
     }
 }
 

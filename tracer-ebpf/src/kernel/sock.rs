@@ -17,7 +17,10 @@ pub(crate) const IPPROTO_TCP: u32 = 6;
 pub(crate) fn is_tcp(sock: impl Source) -> bool {
     // A u16 since 5.6; the kernels before are not supported.
     sock.load::<u16>(layout!(sock_protocol)) == Some(IPPROTO_TCP as u16)
-        && matches!(sock.load::<u16>(layout!(sock_family)), Some(AF_INET | AF_INET6))
+        && matches!(
+            sock.load::<u16>(layout!(sock_family)),
+            Some(AF_INET | AF_INET6)
+        )
 }
 
 /// Fills in both ends.
@@ -37,7 +40,9 @@ pub(crate) fn fill_endpoints(sock: impl Source, to: *mut Endpoints) -> Option<()
         let local = (&raw mut (*to).local).cast::<u64>();
         let remote = (&raw mut (*to).remote).cast::<u64>();
         if family == AF_INET {
-            local.write(u64::from(sock.load::<u32>(layout!(sock_rcv_saddr))?.to_le()));
+            local.write(u64::from(
+                sock.load::<u32>(layout!(sock_rcv_saddr))?.to_le(),
+            ));
             local.add(1).write(0);
             remote.write(u64::from(sock.load::<u32>(layout!(sock_daddr))?.to_le()));
             remote.add(1).write(0);

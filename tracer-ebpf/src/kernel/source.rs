@@ -84,7 +84,13 @@ impl Source for Window<'_> {
     fn load<T: Copy>(self, offset: u32) -> Option<T> {
         // SAFETY: the verifier checks the constant offset against the buffer on the stack.
         Some(unsafe {
-            ptr::read_volatile(self.0.as_ptr().cast::<u8>().add(offset as usize).cast::<T>())
+            ptr::read_volatile(
+                self.0
+                    .as_ptr()
+                    .cast::<u8>()
+                    .add(offset as usize)
+                    .cast::<T>(),
+            )
         })
     }
 
@@ -101,7 +107,11 @@ pub(crate) fn read_remote<T: Copy>(pointer: *const u8) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the destination has the size given; the helper checks the source.
     let result = unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, pointer.cast())
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            pointer.cast(),
+        )
     };
     // SAFETY: the helper has written all of it.
     (result == 0).then(|| unsafe { value.assume_init() })

@@ -65,7 +65,11 @@ pub(crate) fn fill(task: impl Source, to: *mut Task) -> Option<()> {
         (*to).tid = task.load(layout!(task_pid))?;
         (*to).start_ns = leader.load(layout!(task_start_boottime))?;
         (*to).euid = credentials.load(layout!(cred_euid))?;
-        (*to).flags = if flags & PF_KTHREAD != 0 { TASK_KERNEL_THREAD } else { 0 };
+        (*to).flags = if flags & PF_KTHREAD != 0 {
+            TASK_KERNEL_THREAD
+        } else {
+            0
+        };
         let name = (&raw mut (*to).comm).cast::<u64>();
         name.write(leader.load(comm)?);
         name.add(1).write(leader.load(comm + 8)?);

@@ -36,7 +36,11 @@ pub fn become_command() -> ExitCode {
         Ok(()) => Command::new(&program).args(arguments).exec(),
         Err(errno) => errno.into(),
     };
-    let _ = writeln!(io::stderr(), "tracer: cannot run {}: {error}", program.display());
+    let _ = writeln!(
+        io::stderr(),
+        "tracer: cannot run {}: {error}",
+        program.display()
+    );
     ExitCode::from(NOT_RUN)
 }
 
@@ -59,10 +63,16 @@ impl Launched {
             let name = command[0].display();
             Failure::failed(format_args!("cannot start {name}: {error}"))
         };
-        let child =
-            Command::new("/proc/self/exe").arg0(NAME).args(command).spawn().map_err(failed)?;
-        waitpid(Pid::from_raw(child.id().cast_signed()), WaitOptions::UNTRACED)
-            .map_err(|errno| failed(errno.into()))?;
+        let child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .args(command)
+            .spawn()
+            .map_err(failed)?;
+        waitpid(
+            Pid::from_raw(child.id().cast_signed()),
+            WaitOptions::UNTRACED,
+        )
+        .map_err(|errno| failed(errno.into()))?;
         session.pipeline.take_all();
         let key = session
             .pipeline

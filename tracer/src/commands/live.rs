@@ -76,12 +76,21 @@ async fn trace(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
     let (chunks, mut writer) =
         Writer::spawn(config.output.target.clone()).map_err(Failure::failed)?;
-    let bound = config.metrics.as_ref().map(|metrics| Bound::bind(metrics.listen)).transpose();
+    let bound = config
+        .metrics
+        .as_ref()
+        .map(|metrics| Bound::bind(metrics.listen))
+        .transpose();
     let bound = bound.map_err(Failure::failed)?;
-    let named = config.metrics.as_ref().map_or(&[][..], |metrics| &metrics.processes);
+    let named = config
+        .metrics
+        .as_ref()
+        .map_or(&[][..], |metrics| &metrics.processes);
     let (metrics, metrics_sink) =
         metrics::metrics(named, Filter::default()).map_err(Failure::failed)?;
-    let server = bound.map(|bound| bound.serve(metrics.registry().clone())).transpose();
+    let server = bound
+        .map(|bound| bound.serve(metrics.registry().clone()))
+        .transpose();
     let server = server.map_err(Failure::failed)?;
 
     let offset = WallOffset::measure();
@@ -140,10 +149,19 @@ async fn run(
 
 fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> {
     let counters = session.pipeline.tick().map_err(|error| {
-        Failure::failed(format_args!("cannot read the kernel programs' counters: {error}"))
+        Failure::failed(format_args!(
+            "cannot read the kernel programs' counters: {error}"
+        ))
     })?;
     metrics.update(&counters);
-    metrics.shed(session.pipeline.sinks().lines.shed_total().load(Ordering::Relaxed));
+    metrics.shed(
+        session
+            .pipeline
+            .sinks()
+            .lines
+            .shed_total()
+            .load(Ordering::Relaxed),
+    );
     for runs in session.pipeline.losses().runs() {
         metrics.program_runs(runs.hook, runs.count);
     }
@@ -158,15 +176,24 @@ fn sinks(
     mut metrics: MetricsSink,
 ) -> Sinks {
     let hidden = (!config.include_self).then_some(facts.own_key);
-    *metrics.filter_mut() = Filter { hidden, ..Filter::hiding(facts.own_key) };
+    *metrics.filter_mut() = Filter {
+        hidden,
+        ..Filter::hiding(facts.own_key)
+    };
     let context = Context {
         host: Host::read(),
         offset: offset.clone(),
         hooks: facts.hooks,
         users: Users::of_host(),
     };
-    let filter = Filter { hidden, ..config.filter.clone() };
-    Sinks { lines: config.output.sink(context, filter, chunks), metrics }
+    let filter = Filter {
+        hidden,
+        ..config.filter.clone()
+    };
+    Sinks {
+        lines: config.output.sink(context, filter, chunks),
+        metrics,
+    }
 }
 
 impl Sinks {
@@ -205,8 +232,14 @@ fn tell_ready(session: &Session<Sinks>) {
         .iter()
         .map(|choice| format!("{}: {}", choice.moment.name(), describe(choice)))
         .collect();
-    let (start, attach) = (session.start_took.as_millis(), session.attach_took.as_millis());
-    text += &format!("tracer: ready in {start} ms (attached in {attach} ms); {}\n", hooks.join(", "));
+    let (start, attach) = (
+        session.start_took.as_millis(),
+        session.attach_took.as_millis(),
+    );
+    text += &format!(
+        "tracer: ready in {start} ms (attached in {attach} ms); {}\n",
+        hooks.join(", ")
+    );
     // Where stderr is closed, nobody waits for it.
     let _ = io::stderr().write_all(text.as_bytes());
 }

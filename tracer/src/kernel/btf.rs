@@ -97,8 +97,10 @@ pub struct Btf {
 impl Btf {
     /// Reads what the running kernel shows.
     pub fn of_running_kernel() -> Result<Self, BtfError> {
-        let data =
-            fs::read(VMLINUX).map_err(|error| BtfError::Read { path: VMLINUX.into(), error })?;
+        let data = fs::read(VMLINUX).map_err(|error| BtfError::Read {
+            path: VMLINUX.into(),
+            error,
+        })?;
         Self::parse(data)
     }
 
@@ -113,14 +115,20 @@ impl Btf {
             functions: HashMap::new(),
         };
         if btf.u16(0)? != MAGIC {
-            return Err(BtfError::Malformed { offset: 0, what: "not in this machine's BTF format" });
+            return Err(BtfError::Malformed {
+                offset: 0,
+                what: "not in this machine's BTF format",
+            });
         }
         let header = btf.u32(4)? as usize;
         let start = header + btf.u32(8)? as usize;
         let end = start + btf.u32(12)? as usize;
         btf.strings = header + btf.u32(16)? as usize;
         if header < HEADER || end > btf.data.len() || btf.strings > btf.data.len() {
-            return Err(BtfError::Malformed { offset: 4, what: "a section lies outside the file" });
+            return Err(BtfError::Malformed {
+                offset: 4,
+                what: "a section lies outside the file",
+            });
         }
         btf.index(start, end)?;
         Ok(btf)
@@ -154,7 +162,8 @@ impl Btf {
     /// Byte offset of `member`, a path such as `d_name.name`, in `structure`. Anonymous structures
     /// and unions on the way are looked into.
     pub fn offset(&self, structure: &str, member: &str) -> Result<u32, BtfError> {
-        self.member(structure, member).map(|member| member.bit_offset / 8)
+        self.member(structure, member)
+            .map(|member| member.bit_offset / 8)
     }
 
     /// Where `member` lies in `structure`; see [`Self::offset`].
@@ -163,13 +172,22 @@ impl Btf {
             .structures
             .get(structure.as_bytes())
             .ok_or_else(|| BtfError::NoStructure(structure.to_owned()))?;
-        let mut found = Member { bit_offset: 0, bit_field_width: 0, type_id: id };
+        let mut found = Member {
+            bit_offset: 0,
+            bit_field_width: 0,
+            type_id: id,
+        };
         for name in member.split('.') {
-            let step = self.find(id, name.as_bytes())?.ok_or_else(|| BtfError::NoMember {
-                structure: structure.to_owned(),
-                member: member.to_owned(),
-            })?;
-            found = Member { bit_offset: found.bit_offset + step.bit_offset, ..step };
+            let step = self
+                .find(id, name.as_bytes())?
+                .ok_or_else(|| BtfError::NoMember {
+                    structure: structure.to_owned(),
+                    member: member.to_owned(),
+                })?;
+            found = Member {
+                bit_offset: found.bit_offset + step.bit_offset,
+                ..step
+            };
             id = self.resolve(step.type_id)?;
         }
         Ok(found)
@@ -196,17 +214,27 @@ impl Btf {
         for index in 0..count as usize {
             let member = at + TYPE + index * MEMBER;
             let offset = self.u32(member + 8)?;
-            let (bit_offset, bit_field_width) =
-                if has_bit_fields { (offset & 0x00ff_ffff, offset >> 24) } else { (offset, 0) };
+            let (bit_offset, bit_field_width) = if has_bit_fields {
+                (offset & 0x00ff_ffff, offset >> 24)
+            } else {
+                (offset, 0)
+            };
             let type_id = self.u32(member + 4)?;
             let member_name = self.string(self.u32(member)?)?;
             if member_name == name {
-                return Ok(Some(Member { bit_offset, bit_field_width, type_id }));
+                return Ok(Some(Member {
+                    bit_offset,
+                    bit_field_width,
+                    type_id,
+                }));
             }
             if member_name.is_empty()
                 && let Some(inner) = self.find(self.resolve(type_id)?, name)?
             {
-                return Ok(Some(Member { bit_offset: bit_offset + inner.bit_offset, ..inner }));
+                return Ok(Some(Member {
+                    bit_offset: bit_offset + inner.bit_offset,
+                    ..inner
+                }));
             }
         }
         Ok(None)
@@ -221,15 +249,16 @@ impl Btf {
             }
             let at = self.position(id)?;
             match self.info(at)?.0 {
-                kind::TYPEDEF
-                | kind::VOLATILE
-                | kind::CONST
-                | kind::RESTRICT
-                | kind::TYPE_TAG => id = self.u32(at + 8)?,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = self.u32(at + 8)?
+                }
                 _ => return Ok(id),
             }
         }
-        Err(BtfError::Malformed { offset: 0, what: "types refer to one another in a circle" })
+        Err(BtfError::Malformed {
+            offset: 0,
+            what: "types refer to one another in a circle",
+        })
     }
 
     fn position(&self, id: u32) -> Result<usize, BtfError> {
@@ -237,7 +266,10 @@ impl Btf {
             .get(id as usize)
             .filter(|_| id != 0)
             .map(|&at| at as usize)
-            .ok_or(BtfError::Malformed { offset: 0, what: "a type refers to one that is not there" })
+            .ok_or(BtfError::Malformed {
+                offset: 0,
+                what: "a type refers to one that is not there",
+            })
     }
 
     /// Kind of the type at `at`, and the number of what it consists of.
@@ -252,7 +284,10 @@ impl Btf {
         let end = rest
             .iter()
             .position(|&byte| byte == 0)
-            .ok_or(BtfError::Malformed { offset: start, what: "a name without an end" })?;
+            .ok_or(BtfError::Malformed {
+                offset: start,
+                what: "a name without an end",
+            })?;
         Ok(&rest[..end])
     }
 
@@ -268,7 +303,10 @@ impl Btf {
         self.data
             .get(at..at + N)
             .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(BtfError::Malformed { offset: at, what: "ends too early" })
+            .ok_or(BtfError::Malformed {
+                offset: at,
+                what: "ends too early",
+            })
     }
 }
 
@@ -293,7 +331,10 @@ mod tests {
         let strings = b"\0u32\0outer\0a\0b\0c\0d\0f\0";
         let name = |wanted: &str| {
             let wanted = [&[0], wanted.as_bytes(), &[0]].concat();
-            strings.windows(wanted.len()).position(|at| at == wanted).map_or(0, |at| at as u32 + 1)
+            strings
+                .windows(wanted.len())
+                .position(|at| at == wanted)
+                .map_or(0, |at| at as u32 + 1)
         };
         let types: Vec<u32> = [
             vec![name("u32"), kind::INT << 24, 4, 32],
@@ -301,11 +342,27 @@ mod tests {
                 0,
                 kind::STRUCT << 24 | 1 << 31 | 3,
                 8,
-                name("b"), 1, 0,
-                name("c"), 1, 3 << 24 | 32,
-                name("d"), 1, 5 << 24 | 35,
+                name("b"),
+                1,
+                0,
+                name("c"),
+                1,
+                3 << 24 | 32,
+                name("d"),
+                1,
+                5 << 24 | 35,
             ],
-            vec![name("outer"), kind::STRUCT << 24 | 2, 12, name("a"), 1, 0, 0, 2, 32],
+            vec![
+                name("outer"),
+                kind::STRUCT << 24 | 2,
+                12,
+                name("a"),
+                1,
+                0,
+                0,
+                2,
+                32,
+            ],
             vec![0, kind::FUNC_PROTO << 24 | 2, 0, 0, 1, 0, 1],
             vec![name("f"), kind::FUNC << 24, 4],
         ]
@@ -318,8 +375,11 @@ mod tests {
             types.len() as u32 * 4,
             strings.len() as u32,
         ];
-        let mut data: Vec<u8> =
-            header.iter().chain(&types).flat_map(|word| word.to_ne_bytes()).collect();
+        let mut data: Vec<u8> = header
+            .iter()
+            .chain(&types)
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
         data.extend(strings);
         data
     }

@@ -38,17 +38,15 @@ pub struct Canary {
 impl Canary {
     /// Does everything that should be seen. `moments` are those that have a hook; `own_tgid` is our
     /// PID in the initial PID namespace.
-    pub fn release(
-        own_tgid: u32,
-        moments: impl IntoIterator<Item = Moment>,
-    ) -> io::Result<Self> {
+    pub fn release(own_tgid: u32, moments: impl IntoIterator<Item = Moment>) -> io::Result<Self> {
         let child = Command::new("/proc/self/exe")
             .arg0(NAME)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
         let no_loopback = connect_to_self().err();
-        let fails = |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
+        let fails =
+            |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
         // TCP to many is refused before a packet leaves.
         let fails_v4 = fails((Ipv4Addr::BROADCAST, 9).into());
         let fails_v6 = fails((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9).into());
@@ -95,7 +93,11 @@ impl Canary {
             EventKind::Listen(moment) if own(moment) => Some(Moment::State),
             EventKind::Attempt(moment) | EventKind::ConnectError(moment, _) if own(moment) => {
                 let ipv4 = moment.endpoints.is_ipv4();
-                Some(if ipv4 { Moment::ConnectErrorV4 } else { Moment::ConnectErrorV6 })
+                Some(if ipv4 {
+                    Moment::ConnectErrorV4
+                } else {
+                    Moment::ConnectErrorV6
+                })
             }
             _ => None,
         }
@@ -127,5 +129,8 @@ fn connect_to_self() -> io::Result<()> {
 fn is_refusal_of_route(error: io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, PermissionDenied};
     let kind = error.kind();
-    matches!(kind, AddrNotAvailable | HostUnreachable | NetworkUnreachable | PermissionDenied)
+    matches!(
+        kind,
+        AddrNotAvailable | HostUnreachable | NetworkUnreachable | PermissionDenied
+    )
 }

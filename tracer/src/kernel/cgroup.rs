@@ -15,11 +15,19 @@ use rustix::{
 /// that nobody else sees and that goes with the descriptor.
 pub fn open_root() -> io::Result<OwnedFd> {
     if let Some(path) = mounted_at(&fs::read_to_string("/proc/self/mountinfo")?) {
-        return Ok(open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
+        return Ok(open(
+            &path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?);
     }
     let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    Ok(fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?)
 }
 
 /// The mount of the whole unified hierarchy, from the text of a mountinfo file (proc(5)).
@@ -38,7 +46,9 @@ fn unescape(field: &str) -> String {
     ["\\040", "\\011", "\\012", "\\134"]
         .iter()
         .zip([" ", "\t", "\n", "\\"])
-        .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+        .fold(field.to_owned(), |text, (escaped, plain)| {
+            text.replace(escaped, plain)
+        })
 }
 
 #[cfg(test)]
@@ -57,6 +67,9 @@ mod tests {
 
     #[test]
     fn without_a_unified_hierarchy_nothing_is_found() {
-        assert_eq!(mounted_at("33 32 0:28 / /sys/fs/cgroup rw - cgroup cgroup rw\n"), None);
+        assert_eq!(
+            mounted_at("33 32 0:28 / /sys/fs/cgroup rw - cgroup cgroup rw\n"),
+            None
+        );
     }
 }

@@ -59,9 +59,10 @@ impl Point {
     /// The kernel function whose existence and signature it depends on.
     pub const fn function(self) -> Option<&'static str> {
         match self {
-            Self::Fentry(name) | Self::Fexit(name, _) | Self::Kprobe(name) | Self::Kretprobe(name) => {
-                Some(name)
-            }
+            Self::Fentry(name)
+            | Self::Fexit(name, _)
+            | Self::Kprobe(name)
+            | Self::Kretprobe(name) => Some(name),
             Self::BtfTracepoint(_) | Self::Cgroup(_) | Self::Tracepoint(..) => None,
         }
     }
@@ -145,7 +146,10 @@ impl Moment {
 
     /// Whether the daemon is of no use without it.
     pub const fn is_essential(self) -> bool {
-        !matches!(self, Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset)
+        !matches!(
+            self,
+            Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset
+        )
     }
 }
 

@@ -61,7 +61,10 @@ pub fn from_iterator(mut iterator: File) -> io::Result<Inventory> {
 /// PID 1 among them; their children tell their keys, and /proc what they are.
 fn unlisted_parents(processes: &[ExistingProcess]) -> Vec<ExistingProcess> {
     let listed: HashSet<ProcessKey> = processes.iter().map(|process| process.key).collect();
-    let named: HashSet<ProcessKey> = processes.iter().filter_map(|process| process.parent).collect();
+    let named: HashSet<ProcessKey> = processes
+        .iter()
+        .filter_map(|process| process.parent)
+        .collect();
     named
         .difference(&listed)
         .filter_map(|&key| {
@@ -114,7 +117,11 @@ fn existing(record: &Record) -> ExistingProcess {
         euid: Some(u32_at(record, TASK + offset_of!(Task, euid))),
         kernel_thread,
         reaper: flags & (TASK_IS_INIT | TASK_IS_SUBREAPER) != 0,
-        program: if kernel_thread { Arc::default() } else { Arc::new(program(key, false)) },
+        program: if kernel_thread {
+            Arc::default()
+        } else {
+            Arc::new(program(key, false))
+        },
     }
 }
 
@@ -141,14 +148,20 @@ pub fn from_proc() -> io::Result<Inventory> {
     }
     let start_of = |tgid: u32| {
         let found = stats.iter().find(|(other, _)| *other == tgid);
-        found.map(|(_, stat)| ProcessKey { tgid, start_ns: stat.start_ns })
+        found.map(|(_, stat)| ProcessKey {
+            tgid,
+            start_ns: stat.start_ns,
+        })
     };
     let own_key = start_of(std::process::id())
         .ok_or_else(|| io::Error::other("/proc does not show this process"))?;
     let processes = stats
         .iter()
         .map(|(tgid, stat)| {
-            let key = ProcessKey { tgid: *tgid, start_ns: stat.start_ns };
+            let key = ProcessKey {
+                tgid: *tgid,
+                start_ns: stat.start_ns,
+            };
             ExistingProcess {
                 key,
                 key_rounded: true,
@@ -204,25 +217,39 @@ impl Stat {
 
 fn effective_user(tgid: u32) -> Option<u32> {
     let status = fs::read(format!("/proc/{tgid}/status")).ok()?;
-    let line = status.split(|&byte| byte == b'\n').find(|line| line.starts_with(b"Uid:"))?;
-    str::from_utf8(line).ok()?.split_ascii_whitespace().nth(2)?.parse().ok()
+    let line = status
+        .split(|&byte| byte == b'\n')
+        .find(|line| line.starts_with(b"Uid:"))?;
+    str::from_utf8(line)
+        .ok()?
+        .split_ascii_whitespace()
+        .nth(2)?
+        .parse()
+        .ok()
 }
 
 /// What `key` runs, as far as /proc tells and only if /proc still speaks of that very process.
 fn program(key: ProcessKey, rounded: bool) -> Program {
     let directory = PathBuf::from(format!("/proc/{}", key.tgid));
-    let link = |name| fs::read_link(directory.join(name)).map(|path| path.into_os_string().into_vec());
+    let link =
+        |name| fs::read_link(directory.join(name)).map(|path| path.into_os_string().into_vec());
     let mut program = Program::default();
     if let Ok(path) = link("exe") {
         set_executable(&mut program, path);
     }
-    program.file = fs::metadata(directory.join("exe")).ok().map(|metadata| FileId {
-        device: rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev()),
-        inode: metadata.ino(),
-    });
+    program.file = fs::metadata(directory.join("exe"))
+        .ok()
+        .map(|metadata| FileId {
+            device: rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev()),
+            inode: metadata.ino(),
+        });
     program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
-    let start_ns = if rounded { key.start_ns } else { round_to_tick(key.start_ns) };
+    let start_ns = if rounded {
+        key.start_ns
+    } else {
+        round_to_tick(key.start_ns)
+    };
     match Stat::read(key.tgid) {
         Some(stat) if stat.start_ns == start_ns => program,
         _ => Program::default(),
@@ -253,14 +280,20 @@ mod tests {
         let stat = b"42 (a) R 1 (b) S 7 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 1234 0 0";
         let stat = Stat::parse(stat).unwrap();
         assert_eq!(stat.name.as_bytes(), b"a) R 1 (b");
-        assert_eq!((stat.parent, stat.kernel_thread, stat.start_ns), (7, false, 12_340_000_000));
+        assert_eq!(
+            (stat.parent, stat.kernel_thread, stat.start_ns),
+            (7, false, 12_340_000_000)
+        );
     }
 
     #[test]
     fn this_process_is_found_in_proc_with_its_program() {
         let Inventory { processes, own_key } = from_proc().unwrap();
         assert_eq!(own_key.tgid, std::process::id());
-        let this = processes.iter().find(|process| process.key == own_key).unwrap();
+        let this = processes
+            .iter()
+            .find(|process| process.key == own_key)
+            .unwrap();
         let path = std::env::current_exe().unwrap().into_os_string().into_vec();
         assert_eq!(this.program.executable, path);
         assert!(this.key_rounded && this.parent.is_some());
@@ -270,9 +303,15 @@ mod tests {
     fn a_memfd_is_named_as_such_and_a_deleted_file_is_marked() {
         let mut program = Program::default();
         set_executable(&mut program, b"/memfd:x y (deleted)".to_vec());
-        assert_eq!((&program.executable[..], program.memfd, program.deleted), (&b"memfd:x y"[..], true, false));
+        assert_eq!(
+            (&program.executable[..], program.memfd, program.deleted),
+            (&b"memfd:x y"[..], true, false)
+        );
         let mut program = Program::default();
         set_executable(&mut program, b"/tmp/a (deleted)".to_vec());
-        assert_eq!((&program.executable[..], program.memfd, program.deleted), (&b"/tmp/a"[..], false, true));
+        assert_eq!(
+            (&program.executable[..], program.memfd, program.deleted),
+            (&b"/tmp/a"[..], false, true)
+        );
     }
 }

@@ -13,7 +13,8 @@ pub fn resolve(btf: &Btf) -> Result<Layout, BtfError> {
             0
         })
     });
-    let name_within_reach = (8..=24).contains(&layout.dentry_name.wrapping_sub(layout.dentry_parent));
+    let name_within_reach =
+        (8..=24).contains(&layout.dentry_name.wrapping_sub(layout.dentry_parent));
     match missing {
         Some(error) => Err(error),
         None if !name_within_reach => Err(BtfError::NoMember {

@@ -81,7 +81,11 @@ pub struct Refusal {
 
 impl std::fmt::Display for MomentError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "this kernel offers no way to see «{}»", self.moment.name())?;
+        write!(
+            f,
+            "this kernel offers no way to see «{}»",
+            self.moment.name()
+        )?;
         if let Some(mode) = self.mode {
             write!(f, " in {mode} mode")?;
         }
@@ -110,7 +114,8 @@ pub struct Choice {
 impl Choice {
     /// Whether state changes stand in for a hook of its own.
     pub fn is_stand_in(&self) -> bool {
-        self.way.is_some_and(|way| way.mode == Some(HookMode::Tracepoint))
+        self.way
+            .is_some_and(|way| way.mode == Some(HookMode::Tracepoint))
     }
 }
 
@@ -138,9 +143,20 @@ pub fn attach(options: &Options) -> Result<Attached, LoadError> {
         .take_map("EVENTS")
         .ok_or_else(|| LoadError::Object("the object has no map EVENTS".to_owned()))?;
     let ring = RingBuf::try_from(ring).map_err(|error| LoadError::Object(chain(&error)))?;
-    let mut attacher = Attacher { ebpf: &mut ebpf, btf: &btf, aya_btf: &aya_btf, root_cgroup: None };
+    let mut attacher = Attacher {
+        ebpf: &mut ebpf,
+        btf: &btf,
+        aya_btf: &aya_btf,
+        root_cgroup: None,
+    };
     let choices = attacher.attach_all(options)?;
-    Ok(Attached { ebpf, ring, choices, took: begin.elapsed(), btf: aya_btf })
+    Ok(Attached {
+        ebpf,
+        ring,
+        choices,
+        took: begin.elapsed(),
+        btf: aya_btf,
+    })
 }
 
 fn load_object(options: &Options, btf: &Btf, aya_btf: &aya::Btf) -> Result<Ebpf, LoadError> {
@@ -149,7 +165,11 @@ fn load_object(options: &Options, btf: &Btf, aya_btf: &aya::Btf) -> Result<Ebpf,
     let has_task_btf = btf.parameters("bpf_get_current_task_btf")?.is_some();
     let mut settings = Settings {
         task_btf: u32::from(has_task_btf),
-        cgroup_task: if has_task_btf { CGROUP_TASK_BTF } else { CGROUP_TASK_POINTER },
+        cgroup_task: if has_task_btf {
+            CGROUP_TASK_BTF
+        } else {
+            CGROUP_TASK_POINTER
+        },
         ..Settings::ZERO
     };
     layout::resolve_subreaper(btf, &mut settings)?;
@@ -167,7 +187,10 @@ fn load_object(options: &Options, btf: &Btf, aya_btf: &aya::Btf) -> Result<Ebpf,
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be raised, loading tells.
 fn raise_memlock_limit() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let unlimited = Rlimit { current: None, maximum: None };
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
     let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
@@ -208,14 +231,28 @@ impl Attacher<'_> {
                 continue;
             }
             match self.attach_way(&way) {
-                Ok(()) => return Ok(Choice { moment, way: Some(way), refusals }),
+                Ok(()) => {
+                    return Ok(Choice {
+                        moment,
+                        way: Some(way),
+                        refusals,
+                    });
+                }
                 Err(refusal) => refusals.push(refusal),
             }
         }
         if moment.is_essential() && !options.degraded {
-            return Err(LoadError::Moment(MomentError { moment, mode: options.mode, refusals }));
+            return Err(LoadError::Moment(MomentError {
+                moment,
+                mode: options.mode,
+                refusals,
+            }));
         }
-        Ok(Choice { moment, way: None, refusals })
+        Ok(Choice {
+            moment,
+            way: None,
+            refusals,
+        })
     }
 
     /// Attaches all hooks of a way, or none.
@@ -247,7 +284,9 @@ impl Attacher<'_> {
                     let root = cgroup::open_root().map_err(|error| error.to_string())?;
                     self.root_cgroup = Some(root);
                 }
-                let Some(root) = &self.root_cgroup else { unreachable!("opened just now") };
+                let Some(root) = &self.root_cgroup else {
+                    unreachable!("opened just now")
+                };
                 attach_cgroup(program, root)
             }
             Point::Tracepoint(category, name) => attach_tracepoint(program, category, name),
@@ -260,11 +299,14 @@ impl Attacher<'_> {
         let Some(function) = point.function() else {
             return Ok(());
         };
-        let parameters = self.btf.parameters(function).map_err(|error| error.to_string())?;
+        let parameters = self
+            .btf
+            .parameters(function)
+            .map_err(|error| error.to_string())?;
         match (point, parameters) {
-            (Point::Fexit(_, wanted), Some(has)) if wanted != has => {
-                Err(format!("the function takes {has} arguments here, not {wanted}"))
-            }
+            (Point::Fexit(_, wanted), Some(has)) if wanted != has => Err(format!(
+                "the function takes {has} arguments here, not {wanted}"
+            )),
             // Without type information, e.g. in a module, a kprobe may still find it.
             (Point::Fentry(_) | Point::Fexit(..), None) => {
                 Err("this kernel has no such function".to_owned())
@@ -335,7 +377,10 @@ fn attach_tracepoint(
 /// What the kernel said, on one line: the errno, and the verifier's last words if it had any.
 fn reason(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
             let last = log
                 .lines()
@@ -366,8 +411,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Runs the task iterator over every process.
 pub fn open_task_iterator(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<File, String> {
     let mut open = || -> Result<File, ProgramError> {
-        let program: &mut aya::programs::Iter =
-            ebpf.program_mut("existing_tasks").ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let program: &mut aya::programs::Iter = ebpf
+            .program_mut("existing_tasks")
+            .ok_or(ProgramError::NotLoaded)?
+            .try_into()?;
         program.load("task", btf)?;
         let link = program.attach()?;
         let file = program.take_link(link)?.into_file();

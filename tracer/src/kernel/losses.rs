@@ -2,7 +2,10 @@
 //!
 //! In: the map LOST and the programs' descriptors. Out: how much was lost since the last look.
 
-use std::{fs, os::fd::{AsFd as _, AsRawFd as _}};
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use aya::{
     Ebpf,
@@ -44,9 +47,17 @@ pub struct Runs {
 impl Losses {
     /// Begins to watch. Takes the map out of `attached`.
     pub fn watch(attached: &mut Attached) -> Result<Self, MapError> {
-        let map = attached.ebpf.take_map("LOST").ok_or(MapError::InvalidName { name: "LOST".to_owned() })?;
+        let map = attached
+            .ebpf
+            .take_map("LOST")
+            .ok_or(MapError::InvalidName {
+                name: "LOST".to_owned(),
+            })?;
         let stand_in = |moment| {
-            attached.choices.iter().any(|choice| choice.moment == moment && choice.is_stand_in())
+            attached
+                .choices
+                .iter()
+                .any(|choice| choice.moment == moment && choice.is_stand_in())
         };
         Ok(Self {
             records: PerCpuArray::try_from(map)?,
@@ -68,7 +79,12 @@ impl Losses {
             if let Some((name, unit)) = describe(kind as u16, self.stand_in)
                 && total > *reported
             {
-                losses.push(Loss { stage: "ring", kind: name, unit, count: total - *reported });
+                losses.push(Loss {
+                    stage: "ring",
+                    kind: name,
+                    unit,
+                    count: total - *reported,
+                });
             }
             *reported = total;
         }
@@ -76,7 +92,12 @@ impl Losses {
             let misses = counters(program.descriptor).recursion_misses;
             if misses > program.recursion_misses {
                 let count = misses - program.recursion_misses;
-                losses.push(Loss { stage: "hook", kind: program.point, unit: LossUnit::Record, count });
+                losses.push(Loss {
+                    stage: "hook",
+                    kind: program.point,
+                    unit: LossUnit::Record,
+                    count,
+                });
                 program.recursion_misses = misses;
             }
         }
@@ -85,9 +106,10 @@ impl Losses {
 
     /// How often each program has run so far.
     pub fn runs(&self) -> impl Iterator<Item = Runs> {
-        self.programs
-            .iter()
-            .map(|program| Runs { hook: program.point, count: counters(program.descriptor).runs })
+        self.programs.iter().map(|program| Runs {
+            hook: program.point,
+            count: counters(program.descriptor).runs,
+        })
     }
 }
 
@@ -152,7 +174,10 @@ fn parse(fdinfo: &str) -> Counters {
         })
         .collect();
     let value = |name| values.get(name).copied().unwrap_or(0);
-    Counters { runs: value("run_cnt"), recursion_misses: value("recursion_misses") }
+    Counters {
+        runs: value("run_cnt"),
+        recursion_misses: value("recursion_misses"),
+    }
 }
 
 #[cfg(test)]
@@ -161,8 +186,15 @@ mod tests {
 
     #[test]
     fn a_program_s_counters_are_found_in_its_fdinfo() {
-        let fdinfo = "pos:\t0\nprog_type:\t26\nprog_tag:\t7fe1c0\nrun_cnt:\t12\nrecursion_misses:\t3\n";
-        assert_eq!(parse(fdinfo), Counters { runs: 12, recursion_misses: 3 });
+        let fdinfo =
+            "pos:\t0\nprog_type:\t26\nprog_tag:\t7fe1c0\nrun_cnt:\t12\nrecursion_misses:\t3\n";
+        assert_eq!(
+            parse(fdinfo),
+            Counters {
+                runs: 12,
+                recursion_misses: 3
+            }
+        );
     }
 
     #[test]

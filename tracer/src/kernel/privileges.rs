@@ -15,9 +15,21 @@ struct Needed {
 const SYS_ADMIN: u32 = 21;
 
 const NEEDED: [Needed; 3] = [
-    Needed { name: "CAP_BPF", bit: 39, purpose: "to load programs" },
-    Needed { name: "CAP_PERFMON", bit: 38, purpose: "to attach them and to read kernel memory" },
-    Needed { name: "CAP_NET_ADMIN", bit: 12, purpose: "to attach programs to cgroups" },
+    Needed {
+        name: "CAP_BPF",
+        bit: 39,
+        purpose: "to load programs",
+    },
+    Needed {
+        name: "CAP_PERFMON",
+        bit: 38,
+        purpose: "to attach them and to read kernel memory",
+    },
+    Needed {
+        name: "CAP_NET_ADMIN",
+        bit: 12,
+        purpose: "to attach programs to cgroups",
+    },
 ];
 
 /// What is missing, each with its purpose; empty if nothing is.
@@ -29,7 +41,9 @@ pub fn missing() -> Vec<String> {
 
 /// The set of effective capabilities, from the text of a `/proc/PID/status`.
 fn effective(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 

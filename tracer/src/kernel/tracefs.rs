@@ -35,7 +35,10 @@ fn mount_privately() -> io::Result<()> {
     // SAFETY: only this thread's view of the file system is unshared; it shares no descriptor table
     // and ends after the action.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
     mount("tracefs", TRACEFS, "tracefs", MountFlags::empty(), None)?;
     Ok(())
 }

@@ -87,6 +87,19 @@ impl ProcessTable {
         self.processes.get(id.0).map(|process| &process.image)
     }
 
+    /// A living process whose parent is `parent`: the youngest, where there are several.
+    pub fn child_of(&self, parent: ProcessKey) -> Option<ProcessKey> {
+        let images = self.by_tgid.values().filter_map(|&handle| {
+            let process = self.processes.get(handle)?;
+            process.exited_at.is_none().then_some(&process.image)
+        });
+        let child = |image: &&Arc<Image>| matches!(&image.parent, Parent::Known(_, known) if known.key == parent);
+        images
+            .filter(child)
+            .map(|image| image.key)
+            .max_by_key(|key| key.start_ns)
+    }
+
     /// Fills an empty table with the processes that were alive at `taken_at`, after the hooks were
     /// attached and before their first event is applied.
     pub fn inventory(&mut self, taken_at: BootTime, processes: Vec<ExistingProcess>) {
