@@ -25,6 +25,7 @@ use crate::event::Totals;
 use crate::filter::Filter;
 use crate::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use crate::output::action::Action;
+use crate::output::record::Record;
 use crate::process::image::Image;
 use crate::state::Counters;
 
@@ -257,7 +258,7 @@ impl MetricsSink {
 
 impl Sink for MetricsSink {
     fn observe(&mut self, observation: &Observation<'_>) {
-        if !self.filter.admits(observation) {
+        if !self.filter.admits(&Record::of(observation)) {
             return;
         }
         self.events[Action::of(&observation.fact) as usize].inc();
