@@ -208,9 +208,12 @@ impl Metrics {
         raise(&self.shed, total);
     }
 
-    /// How often a kernel program has run so far.
+    /// How often a kernel program has run so far. The kernel's count stays 0 while it does not
+    /// count; then there is no series, rather than one that says that nothing ran.
     pub fn program_runs(&self, hook: &str, total: u64) {
-        raise(&self.runs.with_label_values(&[hook]), total);
+        if total > 0 {
+            raise(&self.runs.with_label_values(&[hook]), total);
+        }
     }
 
     /// What **all** open connections have carried so far; `None` where it could not be read.
