@@ -18,6 +18,7 @@ use tracer::output::Format;
 use tracer::output::action::Action;
 use tracer::output::compact::{Compact, Detail};
 use tracer::output::json::Json;
+use tracer::output::record::Record;
 use tracer::output::schema;
 
 /// Compares with the golden file, or writes it.
@@ -51,7 +52,7 @@ fn lines(mut format: impl Format) -> String {
     let samples = Samples::default();
     let mut out = Vec::new();
     for (sequence, observation) in samples.observations().iter().enumerate() {
-        format.line(observation, sequence as u64, &mut out);
+        format.line(&Record::of(observation), sequence as u64, &mut out);
     }
     String::from_utf8(out).expect("every output is UTF-8")
 }

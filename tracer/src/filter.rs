@@ -1,12 +1,12 @@
 //! Which events are shown: the same filter for what happens now, history and replay.
 //!
-//! In: observations. Out: whether each is wanted. Losses are never filtered out.
+//! In: output records. Out: whether each is wanted. Losses are never filtered out.
 
 use ipnet::IpNet;
 use regex_lite::Regex;
 
 use crate::event::ProcessKey;
-use crate::observation::{Connection, Observation};
+use crate::observation::Connection;
 use crate::output::action::{Action, ActionSet};
 use crate::output::record::Record;
 use crate::process::image::Image;
@@ -56,16 +56,15 @@ impl Filter {
         }
     }
 
-    /// Whether to show an observation.
-    pub fn admits(&self, observation: &Observation<'_>) -> bool {
-        let record = Record::of(observation);
+    /// Whether to show a record.
+    pub fn admits(&self, record: &Record<'_>) -> bool {
         if record.action == Action::EventsLost {
             return true;
         }
         self.actions.contains(record.action)
             && self.admits_scope(record.process.map(AsRef::as_ref))
             && self.admits_process(record.process.map(AsRef::as_ref))
-            && self.admits_connection(&record)
+            && self.admits_connection(record)
     }
 
     fn admits_scope(&self, process: Option<&Image>) -> bool {
@@ -127,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::event::{BootTime, Endpoints, Name, SocketId};
-    use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Opening};
+    use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening};
     use crate::process::image::{Parent, Provenance, Relation};
 
     fn image(tgid: u32, name: &str, parent: Option<&Arc<Image>>) -> Arc<Image> {
@@ -174,25 +173,22 @@ mod tests {
         }
     }
 
-    fn accepted<'a>(
-        connection: &'a Connection,
-        process: Option<&'a Arc<Image>>,
-    ) -> Observation<'a> {
+    fn accepted<'a>(connection: &'a Connection, process: Option<&'a Arc<Image>>) -> Record<'a> {
         let fact = Fact::ConnectionAccepted {
             connection,
             process,
         };
-        Observation {
+        Record::of(&Observation {
             time: BootTime(1),
             fact,
-        }
+        })
     }
 
-    fn executed(process: &Arc<Image>) -> Observation<'_> {
-        Observation {
+    fn executed(process: &Arc<Image>) -> Record<'_> {
+        Record::of(&Observation {
             time: BootTime(1),
             fact: Fact::ProcessExecuted(process),
-        }
+        })
     }
 
     /// systemd, a tracer, the command that it runs, a helper of its own, and curl beside them.
@@ -338,10 +334,10 @@ mod tests {
             unit: LossUnit::Record,
             count: 1,
         };
-        let lost = Observation {
+        let lost = Record::of(&Observation {
             time: BootTime(1),
             fact: Fact::Lost(loss),
-        };
+        });
         let actions = ActionSet::NONE;
         assert!(
             Filter {

@@ -143,15 +143,26 @@ fn encode(prefix: &[u8; PREFIX_LENGTH], tail: [u8; 12]) -> Id {
 }
 
 /// URL-safe Base64 of whole groups: three bytes become four characters. (Written here because every
-/// event has at least one, and the library's general way takes four times as long.)
+/// event has one or two, and the library's general way takes four times as long.)
 fn base64_digits(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    for (group, characters) in bytes.as_chunks().0.iter().zip(text.as_chunks_mut().0) {
-        let &[a, b, c] = group;
-        let bits = u32::from_be_bytes([0, a, b, c]);
-        *characters = [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize]);
+    for (&[a, b, c], characters) in bytes.as_chunks().0.iter().zip(text.as_chunks_mut().0) {
+        let bits = u32::from_be_bytes([0, a, b, c]) as usize;
+        let [[w, x], [y, z]] = [DIGIT_PAIRS[bits >> 12], DIGIT_PAIRS[bits & 4095]];
+        *characters = [w, x, y, z];
     }
 }
+
+/// Two digits for every 12 bits.
+static DIGIT_PAIRS: [[u8; 2]; 4096] = {
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut pairs = [[0; 2]; 4096];
+    let mut bits = 0;
+    while bits < 4096 {
+        pairs[bits] = [digits[bits >> 6], digits[bits & 63]];
+        bits += 1;
+    }
+    pairs
+};
 
 /// What an identifier says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

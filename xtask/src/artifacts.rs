@@ -1,4 +1,4 @@
-//! What this workspace builds for us: the `tracer` binary, the kernel tests, the guest's init.
+//! What this workspace builds for us: the `tracer` binary, test programs, the guest's init.
 //! Cargo says where each one is.
 
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ pub(crate) fn tracer() -> Result<PathBuf> {
     build(&["build", "--release", "--package", "tracer"], "tracer")
 }
 
-/// The tests that need a real kernel, as a program of their own.
-pub(crate) fn kernel_tests() -> Result<PathBuf> {
+/// A test program of the package `tests`, to be run by itself.
+pub(crate) fn test_program(name: &str) -> Result<PathBuf> {
     build(
-        &["test", "--no-run", "--package", "tests", "--test", "kernel"],
-        "kernel",
+        &["test", "--no-run", "--package", "tests", "--test", name],
+        name,
     )
 }
 

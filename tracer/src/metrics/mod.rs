@@ -25,6 +25,7 @@ use crate::event::Totals;
 use crate::filter::Filter;
 use crate::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use crate::output::action::Action;
+use crate::output::record::Record;
 use crate::process::image::Image;
 use crate::state::Counters;
 
@@ -207,9 +208,12 @@ impl Metrics {
         raise(&self.shed, total);
     }
 
-    /// How often a kernel program has run so far.
+    /// How often a kernel program has run so far. The kernel's count stays 0 while it does not
+    /// count; then there is no series, rather than one that says that nothing ran.
     pub fn program_runs(&self, hook: &str, total: u64) {
-        raise(&self.runs.with_label_values(&[hook]), total);
+        if total > 0 {
+            raise(&self.runs.with_label_values(&[hook]), total);
+        }
     }
 
     /// What **all** open connections have carried so far; `None` where it could not be read.
@@ -257,7 +261,7 @@ impl MetricsSink {
 
 impl Sink for MetricsSink {
     fn observe(&mut self, observation: &Observation<'_>) {
-        if !self.filter.admits(observation) {
+        if !self.filter.admits(&Record::of(observation)) {
             return;
         }
         self.events[Action::of(&observation.fact) as usize].inc();

@@ -16,10 +16,10 @@ pub mod users;
 pub mod writer;
 
 use self::names::HookNames;
+use self::record::Record;
 use self::users::Users;
 use crate::clock::WallOffset;
 use crate::host::Host;
-use crate::observation::Observation;
 
 /// What formats have to know beside the observations.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ pub struct Context {
     pub users: Users,
 }
 
-/// Turns observations into lines.
+/// Turns records into lines.
 pub trait Format {
     /// Appends one line, with its newline, to `out`. `sequence` is the number of the event among
     /// those of its sink.
-    fn line(&mut self, observation: &Observation<'_>, sequence: u64, out: &mut Vec<u8>);
+    fn line(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>);
 }

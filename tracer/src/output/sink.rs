@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Format;
+use super::record::Record;
 use super::writer::Chunks;
 use crate::event::BootTime;
 use crate::filter::Filter;
@@ -66,9 +67,8 @@ impl LineSink {
         }
     }
 
-    fn push(&mut self, observation: &Observation<'_>) {
-        self.format
-            .line(observation, self.sequence, &mut self.buffer);
+    fn push(&mut self, record: &Record<'_>) {
+        self.format.line(record, self.sequence, &mut self.buffer);
         self.sequence += 1;
         self.events += 1;
     }
@@ -81,20 +81,22 @@ impl LineSink {
             unit: LossUnit::Event,
             count,
         };
-        self.push(&Observation {
+        let observation = Observation {
             time: self.last_time,
             fact: Fact::Lost(loss),
-        });
+        };
+        self.push(&Record::of(&observation));
     }
 }
 
 impl Sink for LineSink {
     fn observe(&mut self, observation: &Observation<'_>) {
-        if !self.filter.admits(observation) {
+        let record = Record::of(observation);
+        if !self.filter.admits(&record) {
             return;
         }
-        self.last_time = observation.time;
-        self.push(observation);
+        self.last_time = record.time;
+        self.push(&record);
         if self.buffer.len() >= CHUNK_BYTES {
             self.flush();
         }
@@ -134,8 +136,8 @@ mod tests {
     struct Long;
 
     impl Format for Long {
-        fn line(&mut self, observation: &Observation<'_>, sequence: u64, out: &mut Vec<u8>) {
-            let Fact::Lost(loss) = observation.fact else {
+        fn line(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>) {
+            let Some(loss) = record.loss else {
                 return;
             };
             let _ = write!(out, "{sequence} {} {}", loss.stage, loss.count);

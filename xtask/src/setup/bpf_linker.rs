@@ -48,6 +48,10 @@ fn prefix(llvm: u32) -> String {
     format!("/usr/lib/llvm-{llvm}")
 }
 
+fn has_llvm(llvm: u32) -> bool {
+    Path::new(&prefix(llvm)).join("lib/libLLVM.so").exists()
+}
+
 fn arguments(llvm: u32) -> Vec<String> {
     [
         "--no-default-features".into(),
@@ -58,7 +62,7 @@ fn arguments(llvm: u32) -> Vec<String> {
 }
 
 fn install(llvm: u32) -> Result<()> {
-    if !Path::new(&prefix(llvm)).join("lib/libLLVM.so").exists() {
+    if !has_llvm(llvm) {
         let package = format!("llvm-{llvm}-dev");
         if !apt::is_here() {
             bail!(
@@ -90,7 +94,7 @@ fn by_hand(llvm: Option<u32>) -> Vec<String> {
         return vec!["cargo xtask setup    # once the compiler is there: its LLVM decides".into()];
     };
     let mut lines = Vec::new();
-    if apt::is_here() {
+    if apt::is_here() && !has_llvm(llvm) {
         lines.push(apt::by_hand(&[format!("llvm-{llvm}-dev")]));
     }
     lines.push(format!(

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::apt;
+use super::{apt, tools};
 use crate::{command, paths};
 
 const KEYRINGS: [&str; 2] = [
@@ -110,6 +110,11 @@ impl Archive {
         }
         command
     }
+}
+
+/// Removes the lists of packages: some hundred megabytes that only the next new kernel would need.
+pub(super) fn remove_lists() -> Result<()> {
+    tools::remove(&paths::cache()?.join("apt"))
 }
 
 /// The lines of our `sources.list`.

@@ -74,10 +74,8 @@ pub(super) fn items() -> impl Iterator<Item = Item> {
         scope: Scope::Tests,
         find: Box::new(move || Kernel::find(label).ok().map(|kernel| kernel.version())),
         install: Box::new(move || install(label, series)),
-        by_hand: Box::new(move || {
-            vec![format!(
-                "cargo xtask setup --tests    # unpacks Debian's {label} into the cache"
-            )]
+        by_hand: Box::new(|| {
+            vec!["cargo xtask setup --tests    # unpacks kernels, installs none".to_owned()]
         }),
     })
 }

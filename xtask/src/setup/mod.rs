@@ -91,7 +91,7 @@ pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
         return Ok(());
     }
     if !allowed {
-        bail!("{}", by_hand(&missing));
+        bail!("{}", by_hand(scope, &missing));
     }
     let _lock = lock()?;
     tools::remove_partial()?;
@@ -104,17 +104,30 @@ pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
             bail!("{} was installed, but is still not found", item.name);
         }
     }
-    Ok(())
+    debian::remove_lists()
 }
 
-fn by_hand(missing: &[Item]) -> String {
-    let mut message = "something is missing, and --no-setup forbids to install it.\n".to_owned();
-    message += "`cargo xtask setup` installs all of it; by hand:\n";
+fn by_hand(scope: Scope, missing: &[Item]) -> String {
+    let option = match scope {
+        Scope::Build => "",
+        Scope::Tests => " --tests",
+        Scope::Ci => " --ci",
+    };
+    let mut message = format!(
+        "something is missing, and --no-setup forbids to install it.\n\
+         All of it:\n\n  cargo xtask setup{option}\n\nOne by one:\n"
+    );
+    // Items that the same commands install stand together.
+    let mut groups: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
     for item in missing {
-        message += &format!("\n  # {}\n", item.name);
-        for line in (item.by_hand)() {
-            message += &format!("  {line}\n");
+        let lines = (item.by_hand)();
+        match groups.last_mut() {
+            Some((names, same)) if *same == lines => names.push(&item.name),
+            _ => groups.push((vec![&item.name], lines)),
         }
+    }
+    for (names, lines) in groups {
+        message += &format!("\n  # {}\n  {}\n", names.join(", "), lines.join("\n  "));
     }
     message
 }

@@ -81,7 +81,8 @@ pub(super) fn cargo_install(
     link(&installed.join("bin").join(name), name)
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes whatever is at `path`, if anything is.
+pub(super) fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_symlink() || path.is_file() {
         fs::remove_file(path)
     } else {

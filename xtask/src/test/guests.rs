@@ -14,9 +14,6 @@ use super::{Row, Verdict};
 use crate::setup::kernels::Kernel;
 use crate::vm;
 
-/// Loopback connections that a test makes in a guest.
-const CONNECTIONS: &str = "1000";
-
 /// Guests that run side by side: each has two processors, and QEMU uses one per processor.
 const AT_A_TIME: usize = 2;
 
@@ -76,15 +73,13 @@ fn in_guest(
     filter: Option<&str>,
 ) -> Result<Tally> {
     let name = format!("{}-{}", cell.label, cell.mode);
+    let mut environment = vm::test_environment();
+    environment.push(("TRACER_HOOK_MODE", cell.mode.to_string()));
     let guest = vm::Guest {
         kernel,
         name: name.clone(),
         programs,
-        environment: vec![
-            ("TRACER_BIN", vm::TRACER.to_owned()),
-            ("TRACER_HOOK_MODE", cell.mode.to_string()),
-            ("TRACER_CONNECTIONS", CONNECTIONS.to_owned()),
-        ],
+        environment,
         command: [vm::KERNEL_TESTS, "--test-threads=1"]
             .into_iter()
             .chain(filter)
@@ -107,5 +102,5 @@ fn in_guest(
     if let Err(error) = status {
         println!("{name}: {error:#}");
     }
-    Ok(Tally::read(&output, success))
+    Ok(Tally::read(&output, success).or_nothing_ran(filter))
 }

@@ -9,47 +9,60 @@ use anyhow::{Context as _, Result};
 
 use super::libtest::Tally;
 use super::matrix::Mode;
-use super::{Row, Verdict, tee};
+use super::{KERNEL, Row, SURROUNDINGS, Verdict, tee};
 use crate::{artifacts, command, paths};
 
 /// Loopback connections that a test makes here.
 const CONNECTIONS: &str = "10000";
 
-/// Runs the tests in every mode; a row for each mode.
+/// Runs the tests in every mode, and those of bad surroundings; a row for each.
 pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
     let (modes, why) = modes();
-    println!("this machine, kernel {}: {why}", release());
-    let (tests, tracer) = (artifacts::kernel_tests()?, artifacts::tracer()?);
+    println!("\nthis machine, kernel {}: {why}", release());
+    let tracer = artifacts::tracer()?;
+    let [kernel, surroundings] = [KERNEL, SURROUNDINGS].map(artifacts::test_program);
+    let (kernel, surroundings) = (kernel?, surroundings?);
     let mut rows = Vec::new();
+    let mut add = |place: &str, mode, verdict| {
+        rows.push(Row {
+            place: place.to_owned(),
+            mode,
+            verdict,
+        });
+    };
     for mode in Mode::ALL {
         let verdict = if modes.contains(&mode) {
             println!("\nreal-kernel tests on this machine, {mode}");
-            Verdict::timed(|| in_mode(mode, &tests, &tracer, filter))?
+            Verdict::timed(|| run_as_root(&kernel, &tracer, Some(mode), filter))?
         } else {
             Verdict::Refused(why.clone())
         };
-        rows.push(Row {
-            place: "this machine".to_owned(),
-            mode: Some(mode),
-            verdict,
-        });
+        add("this machine", Some(mode), verdict);
     }
+    println!("\nbad input and bad surroundings, on this machine");
+    let verdict = Verdict::timed(|| run_as_root(&surroundings, &tracer, None, filter))?;
+    add("this machine, bad surroundings", None, verdict);
     Ok(rows)
 }
 
-fn in_mode(mode: Mode, tests: &Path, tracer: &Path, filter: Option<&str>) -> Result<Tally> {
-    let (mode, path) = (mode.to_string(), paths::search_path());
-    let environment: [(&str, &OsStr); 4] = [
+fn run_as_root(
+    tests: &Path,
+    tracer: &Path,
+    mode: Option<Mode>,
+    filter: Option<&str>,
+) -> Result<Tally> {
+    let (mode, path) = (mode.map(|mode| mode.to_string()), paths::search_path());
+    let mut environment: Vec<(&str, &OsStr)> = vec![
         ("TRACER_BIN", tracer.as_os_str()),
-        ("TRACER_HOOK_MODE", mode.as_ref()),
         ("TRACER_CONNECTIONS", CONNECTIONS.as_ref()),
         ("PATH", &path),
     ];
+    environment.extend(mode.iter().map(|mode| ("TRACER_HOOK_MODE", mode.as_ref())));
     let mut command = command::as_root(tests.as_os_str(), &environment)
         .context("the real-kernel tests need root, and there is no sudo")?;
     command.arg("--test-threads=1").args(filter);
     command.current_dir(paths::repository().join("tests"));
-    tee(&mut command)
+    Ok(tee(&mut command)?.or_nothing_ran(filter))
 }
 
 /// The modes that this kernel's configuration allows, and what in it decides.

@@ -32,6 +32,15 @@ impl Tally {
         }
     }
 
+    /// The same, or a failure if nothing ran although nothing was filtered out.
+    pub(crate) fn or_nothing_ran(self, filter: Option<&str>) -> Self {
+        if self == Self::default() && filter.is_none() {
+            Self::FAILURE
+        } else {
+            self
+        }
+    }
+
     /// Whether everything that should run has run and passed.
     pub(crate) fn is_good(&self) -> bool {
         self.failed == 0 && self.ignored == 0
@@ -96,6 +105,12 @@ mod tests {
     #[test]
     fn a_program_that_died_without_a_closing_line_counts_as_one_failure() {
         assert_eq!(Tally::read("running 3 tests\n", false), Tally::FAILURE);
+    }
+
+    #[test]
+    fn a_program_without_tests_has_failed_unless_they_were_filtered_out() {
+        assert_eq!(Tally::default().or_nothing_ran(None), Tally::FAILURE);
+        assert!(Tally::default().or_nothing_ran(Some("name")).is_good());
     }
 
     #[test]

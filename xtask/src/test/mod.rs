@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{command, paths, setup};
+use crate::{command, setup};
 use libtest::Tally;
 use matrix::Mode;
 
@@ -16,6 +16,13 @@ mod guests;
 mod host;
 pub(crate) mod libtest;
 pub(crate) mod matrix;
+mod unprivileged;
+
+/// The test programs of the package `tests` that need root and a real kernel: what the tracer says in
+/// one hook mode, and how it bears bad surroundings. Under a plain `cargo test` they list their tests
+/// as ignored.
+pub(crate) const KERNEL: &str = "kernel";
+const SURROUNDINGS: &str = "surroundings";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
@@ -103,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
         !options.no_setup,
     )?;
     let filter = options.filter.as_deref();
-    let mut rows = vec![without_privilege(filter)?];
+    let mut rows = vec![unprivileged::run(filter)?];
     rows.extend(host::run(filter)?);
     if !options.quick {
         rows.extend(guests::run(filter)?);
@@ -135,22 +142,6 @@ pub(crate) fn closing_line(tally: Tally) -> String {
         String::new()
     };
     format!("\n{passed} passed, {failed} failed{skipped}")
-}
-
-/// `cargo test`: unit and replay tests.
-fn without_privilege(filter: Option<&str>) -> Result<Row> {
-    println!("unit and replay tests");
-    let mut cargo = command::cargo(&["test", "--no-fail-fast"]);
-    cargo
-        .args(filter)
-        .env("PATH", paths::search_path())
-        .env_remove("TRACER_HOOK_MODE");
-    let verdict = Verdict::timed(|| tee(&mut cargo))?;
-    Ok(Row {
-        place: "unit and replay tests".to_owned(),
-        mode: None,
-        verdict,
-    })
 }
 
 /// Runs a test program, passing on what it prints.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use crate::setup::kernels::{self, Kernel};
 use crate::test::matrix::Mode;
-use crate::{artifacts, command, paths, setup};
+use crate::{artifacts, command, paths, setup, test};
 
 mod cpio;
 mod initramfs;
@@ -24,6 +24,9 @@ pub(crate) use initramfs::Program;
 /// Where the guest has what we have built.
 pub(crate) const TRACER: &str = "/usr/bin/tracer";
 pub(crate) const KERNEL_TESTS: &str = "/usr/bin/kernel-tests";
+
+/// Loopback connections that a test makes in a guest: emulated, each takes its time.
+const CONNECTIONS: &str = "1000";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -69,7 +72,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let mut status = 0;
     for label in labels {
         let kernel = Kernel::find(label)?;
-        let mut environment = vec![("TRACER_BIN", TRACER.to_owned())];
+        let mut environment = test_environment();
         environment.extend(
             options
                 .mode
@@ -99,6 +102,17 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
+/// What the tests in a guest learn from their environment, but for the mode.
+pub(crate) fn test_environment() -> Vec<(&'static str, String)> {
+    [
+        ("TRACER_BIN", TRACER),
+        ("TRACER_CONNECTIONS", CONNECTIONS),
+        ("TRACER_VM", "1"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .to_vec()
+}
+
 /// Builds what goes into every guest, and takes the debugging information out of it: a guest has
 /// little memory.
 pub(crate) fn programs() -> Result<Vec<Program>> {
@@ -115,7 +129,7 @@ pub(crate) fn programs() -> Result<Vec<Program>> {
     Ok(vec![
         program(artifacts::vm_init()?, "/init")?,
         program(artifacts::tracer()?, TRACER)?,
-        program(artifacts::kernel_tests()?, KERNEL_TESTS)?,
+        program(artifacts::test_program(test::KERNEL)?, KERNEL_TESTS)?,
     ])
 }
 

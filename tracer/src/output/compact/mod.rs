@@ -19,7 +19,7 @@ use super::users::Users;
 use super::{Context, Format, names, text};
 use crate::clock::DayClock;
 use crate::event::Errno;
-use crate::observation::{Loss, LossUnit, Observation};
+use crate::observation::{Loss, LossUnit};
 use crate::process::image::{Image, Program, Provenance};
 
 /// Widths of the columns, in characters.
@@ -59,32 +59,6 @@ impl Compact {
             column: Vec::new(),
             raw: Vec::new(),
         }
-    }
-
-    fn write(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        self.painter
-            .paint(Style::Faint, self.clock.render(record.time), out);
-        out.extend_from_slice(b"  ");
-        let (verb, style) = verb(record.action);
-        self.column.clear();
-        self.column.extend_from_slice(verb.as_bytes());
-        self.write_column(ACTION_WIDTH, style, out);
-        if let Some(loss) = record.loss {
-            self.painter
-                .paint(Style::Alarm, loss_text(loss).as_bytes(), out);
-        } else {
-            self.write_process(record, out);
-            self.write_subject(record, out);
-            self.write_outcome(record, out);
-            self.write_lineage(record, out);
-            if self.detail == Detail::Wide {
-                self.write_details(record, out);
-            }
-        }
-        while out.last() == Some(&b' ') {
-            out.pop();
-        }
-        out.push(b'\n');
     }
 
     /// Hands the column on, filled up with spaces to `width`, and two to separate it.
@@ -230,8 +204,30 @@ impl Compact {
 }
 
 impl Format for Compact {
-    fn line(&mut self, observation: &Observation<'_>, _sequence: u64, out: &mut Vec<u8>) {
-        self.write(&Record::of(observation), out);
+    fn line(&mut self, record: &Record<'_>, _sequence: u64, out: &mut Vec<u8>) {
+        self.painter
+            .paint(Style::Faint, self.clock.render(record.time), out);
+        out.extend_from_slice(b"  ");
+        let (verb, style) = verb(record.action);
+        self.column.clear();
+        self.column.extend_from_slice(verb.as_bytes());
+        self.write_column(ACTION_WIDTH, style, out);
+        if let Some(loss) = record.loss {
+            self.painter
+                .paint(Style::Alarm, loss_text(loss).as_bytes(), out);
+        } else {
+            self.write_process(record, out);
+            self.write_subject(record, out);
+            self.write_outcome(record, out);
+            self.write_lineage(record, out);
+            if self.detail == Detail::Wide {
+                self.write_details(record, out);
+            }
+        }
+        while out.last() == Some(&b' ') {
+            out.pop();
+        }
+        out.push(b'\n');
     }
 }
 

@@ -33,11 +33,7 @@ impl CommunityIds {
 
     /// The ID of the TCP connection between two ends, in whichever order.
     pub(super) fn of(&mut self, one: SocketAddr, other: SocketAddr) -> Option<&Text> {
-        let ends = if one <= other {
-            (one, other)
-        } else {
-            (other, one)
-        };
+        let ends = (one, other);
         let place = &mut self.places[place(one.port(), other.port())];
         if place.is_none_or(|kept| kept.ends != ends) {
             *place = compute(ends).map(|text| Kept { ends, text });

@@ -20,7 +20,7 @@ use crate::clock::UtcClock;
 use crate::event::Errno;
 use crate::host::Host;
 use crate::identity::Identities;
-use crate::observation::{ConnState, Connection, Loss, Observation};
+use crate::observation::{ConnState, Connection, Loss};
 use crate::process::image::Image;
 
 /// Formats events as JSON lines.
@@ -51,24 +51,6 @@ impl Json {
             host: host_member(&context.host),
             community_ids: CommunityIds::new(),
         }
-    }
-
-    fn write(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>) {
-        let mut line = Object::begin(out);
-        line.word(key!("@timestamp"), self.clock.render(record.time));
-        line.members(br#""ecs":{"version":"9.0.0"}"#);
-        line.object(key!("event"), |event| self.event(record, sequence, event));
-        self.network(record, &mut line);
-        if let Some(image) = record.process {
-            self.process(image, record, &mut line);
-        }
-        line.members(&self.host);
-        if let Some(errno) = record.errno {
-            line.object(key!("error"), |error| write_error(errno, error));
-        }
-        line.object(key!("tracer"), |tracer| self.tracer(record, tracer));
-        line.end();
-        out.push(b'\n');
     }
 
     fn event(&self, record: &Record<'_>, sequence: u64, event: &mut Object<'_>) {
@@ -167,8 +149,22 @@ impl Json {
 }
 
 impl Format for Json {
-    fn line(&mut self, observation: &Observation<'_>, sequence: u64, out: &mut Vec<u8>) {
-        self.write(&Record::of(observation), sequence, out);
+    fn line(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>) {
+        let mut line = Object::begin(out);
+        line.word(key!("@timestamp"), self.clock.render(record.time));
+        line.members(br#""ecs":{"version":"9.0.0"}"#);
+        line.object(key!("event"), |event| self.event(record, sequence, event));
+        self.network(record, &mut line);
+        if let Some(image) = record.process {
+            self.process(image, record, &mut line);
+        }
+        line.members(&self.host);
+        if let Some(errno) = record.errno {
+            line.object(key!("error"), |error| write_error(errno, error));
+        }
+        line.object(key!("tracer"), |tracer| self.tracer(record, tracer));
+        line.end();
+        out.push(b'\n');
     }
 }
 
