@@ -12,6 +12,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::warn;
 use tracer_common::record::{
     EXEC_ARGS_MAX, EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_CWD_TRUNCATED, EXEC_DELETED,
     EXEC_MEMFD, EXEC_PATH_MAX, EXEC_PATH_TRUNCATED, Exec, kind,
@@ -53,6 +54,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         }
         (*scratch).busy = 1;
         if tell(Direct(ctx.arg(0)), scratch).is_none() {
+            warn!(&ctx, "an exec could not be told");
             ring::lost(kind::EXEC);
         }
         (*scratch).busy = 0;

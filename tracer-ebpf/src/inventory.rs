@@ -1,18 +1,26 @@
-//! What was there before: a walk over all tasks, of all namespaces, started by user space.
+//! What is there now: walks over all tasks and their sockets, of all namespaces, started by user space.
 //!
-//! `iter/task`, kernel/bpf/task_iter.c, since 5.8. Reading the iterator's file runs this program
-//! once for each task and yields what it writes.
+//! `iter/task` and `iter/task_file`, kernel/bpf/task_iter.c, since 5.8. Reading the iterator's file
+//! runs the program once for each task, or each open file of a task, and yields what it writes.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_seq_write};
-use tracer_common::inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER};
+use tracer_common::{
+    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER},
+    record::{Close, kind},
+};
 
-use crate::kernel::{
-    Direct, Source,
-    layout::{layout, setting},
-    source::read_remote,
-    task,
+use crate::{
+    kernel::{
+        Direct, Remote, Source,
+        layout::{layout, setting},
+        sock,
+        source::read_remote,
+        task,
+    },
+    ring,
+    state::fill_close,
 };
 
 /// `SIGNAL_UNKILLABLE`, include/linux/sched/signal.h: the init of a PID namespace.
@@ -72,6 +80,61 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
         }
         (*to).flags = flags;
         bpf_seq_write(seq.cast(), to.cast(), size_of::<ExistingTask>() as u32);
+    }
+    Some(())
+}
+
+/// `S_IFMT` and `S_IFSOCK`, include/uapi/linux/stat.h.
+const FILE_TYPE: u16 = 0o170_000;
+const SOCKET: u16 = 0o140_000;
+
+// include/net/tcp_states.h
+const CLOSE: u8 = 7;
+const LISTEN: u8 = 10;
+
+/// `struct bpf_iter__task_file`.
+#[repr(C)]
+struct FileContext {
+    meta: *const Meta,
+    task: *const u8,
+    descriptor: u32,
+    file: *const u8,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn open_connections(ctx: *const FileContext) -> i32 {
+    // SAFETY: the verifier knows the context's type.
+    let (meta, file) = unsafe { ((*ctx).meta, (*ctx).file) };
+    if !file.is_null() {
+        // SAFETY: as above.
+        let _ = tell_connection(unsafe { (*meta).seq }, Direct(file));
+    }
+    0
+}
+
+/// Writes the record that the socket's close would make now. A socket that is open several times is
+/// told several times.
+#[inline(always)]
+fn tell_connection(seq: *mut c_void, file: Direct) -> Option<()> {
+    let inode = file.follow(layout!(file_inode))?;
+    if inode.load::<u16>(layout!(inode_mode))? & FILE_TYPE != SOCKET {
+        return None;
+    }
+    // `private_data` has no type, so that from here on every read is a helper call.
+    let socket: *const u8 = file.load(layout!(file_private_data))?;
+    let sock = Remote(Remote(socket).load(layout!(socket_sk))?);
+    let state: u8 = sock.load(layout!(sock_state))?;
+    if !sock::is_tcp(sock) || matches!(state, CLOSE | LISTEN) {
+        return None;
+    }
+    let mut record = MaybeUninit::<Close>::uninit();
+    let to = record.as_mut_ptr();
+    // SAFETY: a record on the stack, filled in completely; `seq` is the iterator's.
+    unsafe {
+        ring::write_header(to.cast(), kind::CLOSE, 0);
+        fill_close(to, sock.0, sock, Some(sock), state)?;
+        bpf_seq_write(seq.cast(), to.cast(), size_of::<Close>() as u32);
     }
     Some(())
 }

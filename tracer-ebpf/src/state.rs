@@ -8,6 +8,7 @@
 use aya_ebpf::{
     helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use tracer_common::record::{
     CLOSE_FIN_RECEIVED, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND, Established, kind,
 };
@@ -63,6 +64,7 @@ fn changed<const CONNECT: bool, const ACCEPT: bool>(ctx: &BtfTracePointContext) 
         _ => false,
     };
     let socket: *const u8 = ctx.arg(0);
+    debug!(ctx, "a socket goes from state {} to {}", old, new);
     if !of_interest || !sock::is_tcp(Direct(socket)) {
         return 0;
     }
@@ -93,37 +95,53 @@ fn established(socket: *const u8, old: i32) {
 
 #[inline(always)]
 fn close(socket: *const u8, old: i32) {
-    let sock = Direct(socket);
     ring::submit(kind::CLOSE, 0, |record: *mut Close| {
-        // SAFETY: a reserved record; the helper checks that the socket is a TCP one.
-        unsafe {
-            (*record).socket = socket as u64;
-            sock::fill_endpoints(sock, &raw mut (*record).endpoints)?;
-            (*record).errno = sock.load(layout!(sock_err))?;
-            (*record).old_state = old as u8;
-            (*record).padding = 0;
-            let done = sock.load::<u64>(layout!(sock_flags))? & SOCK_DONE != 0;
-            let fin = if done { CLOSE_FIN_RECEIVED } else { 0 };
-            let tcp: *const u8 = bpf_skc_to_tcp_sock(socket.cast_mut().cast()).cast();
-            if tcp.is_null() {
-                (*record).flags = fin | CLOSE_NO_TOTALS;
-                (*record).bytes_sent = 0;
-                (*record).bytes_retransmitted = 0;
-                (*record).bytes_received = 0;
-                (*record).srtt_eighth_us = 0;
-                (*record).retransmits = 0;
-            } else {
-                let tcp = Direct(tcp);
-                (*record).flags = fin;
-                // The port has been given back by now, unless it was bound.
-                (*record).endpoints.local_port = u16::from_be(tcp.load(layout!(inet_sport))?);
-                (*record).bytes_sent = tcp.load(layout!(tcp_bytes_sent))?;
-                (*record).bytes_retransmitted = tcp.load(layout!(tcp_bytes_retrans))?;
-                (*record).bytes_received = tcp.load(layout!(tcp_bytes_received))?;
-                (*record).srtt_eighth_us = tcp.load(layout!(tcp_srtt_us))?;
-                (*record).retransmits = tcp.load(layout!(tcp_total_retrans))?;
-            }
-        }
-        Some(())
+        // SAFETY: the helper checks that the socket is a TCP one.
+        let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(socket.cast_mut().cast()) }.cast();
+        let tcp = (!tcp.is_null()).then_some(Direct(tcp));
+        // SAFETY: a reserved record.
+        unsafe { fill_close(record, socket, Direct(socket), tcp, old as u8) }
     });
+}
+
+/// Fills in what follows the header: how `socket` stands as it leaves `state`.
+///
+/// # Safety
+/// `to` must point to a writable record.
+#[inline(always)]
+pub(crate) unsafe fn fill_close(
+    to: *mut Close,
+    socket: *const u8,
+    sock: impl Source,
+    tcp: Option<impl Source>,
+    state: u8,
+) -> Option<()> {
+    let done = sock.load::<u64>(layout!(sock_flags))? & SOCK_DONE != 0;
+    let fin = if done { CLOSE_FIN_RECEIVED } else { 0 };
+    // SAFETY: by the caller's promise.
+    unsafe {
+        (*to).socket = socket as u64;
+        sock::fill_endpoints(sock, &raw mut (*to).endpoints)?;
+        (*to).errno = sock.load(layout!(sock_err))?;
+        (*to).old_state = state;
+        (*to).padding = 0;
+        if let Some(tcp) = tcp {
+            (*to).flags = fin;
+            // At CLOSE the port has been given back, unless it was bound; here it still stands.
+            (*to).endpoints.local_port = u16::from_be(tcp.load(layout!(inet_sport))?);
+            (*to).bytes_sent = tcp.load(layout!(tcp_bytes_sent))?;
+            (*to).bytes_retransmitted = tcp.load(layout!(tcp_bytes_retrans))?;
+            (*to).bytes_received = tcp.load(layout!(tcp_bytes_received))?;
+            (*to).srtt_eighth_us = tcp.load(layout!(tcp_srtt_us))?;
+            (*to).retransmits = tcp.load(layout!(tcp_total_retrans))?;
+        } else {
+            (*to).flags = fin | CLOSE_NO_TOTALS;
+            (*to).bytes_sent = 0;
+            (*to).bytes_retransmitted = 0;
+            (*to).bytes_received = 0;
+            (*to).srtt_eighth_us = 0;
+            (*to).retransmits = 0;
+        }
+    }
+    Some(())
 }

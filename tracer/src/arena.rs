@@ -100,6 +100,11 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         ))
     }
 
+    /// Every value, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     /// Moves a value to the end of a list.
     pub(crate) fn move_to(&mut self, handle: Handle, list: usize) {
         if self.get(handle).is_some() {

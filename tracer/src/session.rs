@@ -82,6 +82,8 @@ pub struct Session<S> {
     pub programs: Ebpf,
     /// How each moment is seen.
     pub choices: Vec<Choice>,
+    /// The kernel's type information, for iterators that are loaded later.
+    pub btf: aya::Btf,
     /// The tracer itself.
     pub own_key: ProcessKey,
     /// What to tell about the start, for people: each a sentence.
@@ -124,6 +126,7 @@ impl<S: Sink> Session<S> {
             pipeline,
             programs: attached.ebpf,
             choices: attached.choices,
+            btf: attached.btf,
             own_key,
             remarks,
             attach_took: attached.took,
@@ -191,7 +194,12 @@ fn take_inventory(
     remarks: &mut Vec<String>,
 ) -> Result<ProcessKey, StartError> {
     let taken_at = clock::boot_time();
-    let inventory = match loader::open_task_iterator(&mut attached.ebpf, &attached.btf) {
+    let inventory = match loader::open_iterator(
+        &mut attached.ebpf,
+        &attached.btf,
+        "existing_tasks",
+        "task",
+    ) {
         Ok(iterator) => inventory::from_iterator(iterator),
         Err(refusal) => {
             remarks.push(format!(

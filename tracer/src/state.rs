@@ -6,7 +6,7 @@
 
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
 use crate::event::{BootTime, Event, EventKind, ProcessKey, SocketMoment};
-use crate::observation::{Fact, Loss, Observation, Sink};
+use crate::observation::{Connection, Fact, Loss, Observation, Sink};
 use crate::process::inventory::ExistingProcess;
 use crate::process::table::{ProcessId, ProcessTable};
 
@@ -73,6 +73,11 @@ impl State {
     /// The youngest living child of a process.
     pub fn child_of(&self, parent: ProcessKey) -> Option<ProcessKey> {
         self.processes.child_of(parent)
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter_open()
     }
 
     /// Applies the next event of the ring.

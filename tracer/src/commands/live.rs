@@ -24,7 +24,7 @@ use crate::{
     filter::Filter,
     host::Host,
     http::Bound,
-    kernel::{self, privileges},
+    kernel::{self, live_totals, loader, privileges},
     metrics::{self, Metrics, MetricsSink},
     observation::{Observation, Sink},
     output::{
@@ -39,6 +39,9 @@ use crate::{
 
 /// How often losses are read, gauges set, and held outcomes released although nothing happens.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often the totals of open connections are read for the metrics, in ticks.
+const SAMPLE: u64 = 10;
 
 /// How long the reader of the output has for the rest.
 const FINISH: Duration = Duration::from_secs(4);
@@ -110,7 +113,8 @@ async fn trace(config: Config) -> Result<(), Failure> {
         server.readiness().ready();
     }
 
-    let ended = run(&mut session, &mut ends, &mut writer, &metrics, &offset).await;
+    let serves = server.is_some();
+    let ended = run(&mut session, &mut ends, &mut writer, &metrics, &offset, serves).await;
     drop(session.programs);
     let sinks = session.pipeline.finish();
     if let Some(server) = server {
@@ -129,7 +133,9 @@ async fn run(
     writer: &mut Writer,
     metrics: &Metrics,
     offset: &WallOffset,
+    serves: bool,
 ) -> Result<(), Failure> {
+    let mut count = 0_u64;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -140,6 +146,10 @@ async fn run(
             _ = ticks.tick() => {
                 offset.renew();
                 tick(session, metrics)?;
+                count += 1;
+                if count % SAMPLE == 0 && serves {
+                    sample(session, metrics);
+                }
             }
             ended = writer.ended() => return ended.map_err(Failure::failed),
             reason = ends.next() => return reason,
@@ -166,6 +176,32 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
         metrics.program_runs(runs.hook, runs.count);
     }
     Ok(())
+}
+
+/// Adds to the metrics what open connections have carried so far. Where the iterator is refused, the
+/// bytes are counted when connections close.
+fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
+    let own_key = Some(session.own_key);
+    let open = session.pipeline.state().open_connections();
+    let mut open = open.filter(|connection| connection.owner != own_key).peekable();
+    if open.peek().is_none() {
+        return;
+    }
+    let totals = loader::open_iterator(
+        &mut session.programs,
+        &session.btf,
+        "open_connections",
+        "task_file",
+    )
+    .map_err(io::Error::other)
+    .and_then(live_totals::read)
+    .unwrap_or_default();
+    metrics.sample(open.map(|connection| {
+        let close = totals.get(&connection.socket);
+        // Another address means that the socket's memory is another connection's by now.
+        let same = close.filter(|close| close.endpoints.remote == connection.endpoints.remote);
+        (connection.id, same.and_then(|close| close.totals))
+    }));
 }
 
 fn sinks(

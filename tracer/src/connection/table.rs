@@ -102,6 +102,13 @@ impl ConnectionTable {
         self.len() == 0
     }
 
+    /// Connections that have been reported as opened or accepted and not yet as closed.
+    pub fn iter_open(&self) -> impl Iterator<Item = &Connection> {
+        let entries = self.entries.iter();
+        let open = entries.filter(|entry| matches!(entry.phase, Phase::Open));
+        open.map(|entry| &entry.connection)
+    }
+
     /// What the table counts.
     pub fn counters(&self) -> ConnectionCounters {
         self.counters

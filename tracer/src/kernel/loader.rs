@@ -14,7 +14,7 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapData, RingBuf},
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, KProbe, Program,
+        BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, Iter, KProbe, Program,
         ProgramError, TracePoint,
     },
 };
@@ -408,14 +408,20 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Runs the task iterator over every process.
-pub fn open_task_iterator(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<File, String> {
+/// Opens an iterator, which is loaded at the first time: reading the file runs `program` over every
+/// `task` or `task_file`.
+pub fn open_iterator(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    program: &str,
+    over: &str,
+) -> Result<File, String> {
     let mut open = || -> Result<File, ProgramError> {
-        let program: &mut aya::programs::Iter = ebpf
-            .program_mut("existing_tasks")
-            .ok_or(ProgramError::NotLoaded)?
-            .try_into()?;
-        program.load("task", btf)?;
+        let program: &mut Iter =
+            ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        if program.fd().is_err() {
+            program.load(over, btf)?;
+        }
         let link = program.attach()?;
         let file = program.take_link(link)?.into_file();
         file.map_err(|error| ProgramError::IOError(io::Error::other(chain(&error))))

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod hooks;
 pub mod inventory;
 pub mod layout;
+pub mod live_totals;
 pub mod loader;
 pub mod log;
 pub mod losses;
