@@ -1,16 +1,17 @@
 //! Programs that run to their end: a command in, its exit status and output out.
 
 use std::ops::{Deref, DerefMut};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 
 use crate::lines::Lines;
 use crate::wait;
 
-/// A child that is killed when it is dropped.
+/// A child that is killed when it is dropped, or when the thread that started it ends.
 #[derive(Debug)]
 pub struct Owned(Child);
 
@@ -21,11 +22,11 @@ impl Owned {
     /// If it does not start.
     #[track_caller]
     pub fn spawn(command: &mut Command) -> Owned {
-        Owned(
-            command
-                .spawn()
-                .unwrap_or_else(|error| panic!("{command:?} does not start: {error}")),
-        )
+        let die_with_parent = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+        // SAFETY: between fork and exec, this only makes a system call.
+        unsafe { command.pre_exec(die_with_parent) };
+        let child = command.spawn();
+        Owned(child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
     }
 
     /// Waits for its end.

@@ -4,7 +4,8 @@
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::sync::mpsc::{TryRecvError, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
@@ -40,9 +41,10 @@ pub(super) fn then_exec(arguments: &[OsString]) -> Result<()> {
     Err(error).context("exec of this binary")
 }
 
-/// Connects to itself over and over until it is told to go. Facts: `{"port"}` once there has been
-/// a connection.
+/// Connects to itself every few milliseconds until it is told to go. Facts: `{"port"}` once there
+/// has been a connection.
 pub(super) fn until_told(_: &[OsString]) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(5);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let (sender, told) = channel();
@@ -54,9 +56,9 @@ pub(super) fn until_told(_: &[OsString]) -> Result<()> {
         if round == 0 {
             tell(&json!({"port": address.port()}))?;
         }
-        match told.try_recv() {
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => bail!("the thread panicked"),
+        match told.recv_timeout(PAUSE) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the thread panicked"),
             Ok(result) => return result,
         }
     }

@@ -28,8 +28,9 @@ use tests::{environment, workload};
 fn main() -> ExitCode {
     workload::run_if_asked();
     let mut arguments = Arguments::from_args();
-    // The workloads of one test are the background noise of another.
-    arguments.test_threads.get_or_insert(1);
+    // The workloads of one test are the background noise of another, and a child ends with the
+    // thread that started it: the common run must not.
+    arguments.test_threads = Some(1);
     let can_run = environment::hook_mode_if_any().is_some();
     let subjects = subjects().into_iter();
     let trials = subjects

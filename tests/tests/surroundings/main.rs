@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     workload::run_if_asked();
     let mut arguments = Arguments::from_args();
     // Each test compares what the kernel holds before and after it.
-    arguments.test_threads.get_or_insert(1);
+    arguments.test_threads = Some(1);
     let anyone = environment::tracer_bin_if_any().is_some();
     let root = anyone && environment::is_root();
     let trials = trials("input", input::facts(), anyone)
