@@ -17,7 +17,7 @@ use crate::{
     kernel::{
         canary::Canary,
         hooks::{Moment, Point},
-        inventory,
+        inventory, live_totals,
         loader::{self, Attached, Choice, LoadError, Options},
         losses::Losses,
     },
@@ -161,7 +161,6 @@ impl<S: Sink> Session<S> {
             .iter()
             .map(|&moment| self.blind(moment))
             .collect();
-        canary.end().map_err(StartError::Canary)?;
         if blind.is_empty() {
             return Ok(());
         }
@@ -211,6 +210,16 @@ fn take_inventory(
     };
     let inventory = inventory.map_err(StartError::Inventory)?;
     state.inventory(taken_at, inventory.processes);
+    let sockets = loader::open_iterator(
+        &mut attached.ebpf,
+        &attached.btf,
+        "open_connections",
+        "task_file",
+    );
+    match sockets.map_err(io::Error::other).and_then(live_totals::read) {
+        Ok(sockets) => state.existing_sockets(sockets.into_keys()),
+        Err(error) => remarks.push(format!("file iterator refused ({error}): no live totals")),
+    }
     Ok(inventory.own_key)
 }
 
