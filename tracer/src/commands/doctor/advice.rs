@@ -110,72 +110,83 @@ fn refused_object(report: &Report) -> Option<Problem> {
             "maps count against RLIMIT_MEMLOCK before Linux 5.11, which is {limit} bytes: raise it \
              (ulimit -l unlimited)"
         ),
-        _ => elsewhere(&report.kernel),
+        _ => elsewhere(&report.kernel, "the object"),
     };
     Some(problem(true, refusal, remedy))
 }
 
-fn unseen_moments(report: &Report, degraded: bool) -> impl Iterator<Item = Problem> {
+fn unseen_moments(report: &Report, degraded: bool) -> Vec<Problem> {
+    let mode = report
+        .hook_mode
+        .map_or_else(String::new, |mode| format!(" in {mode} mode"));
     let unseen = report
         .moments
         .iter()
         .filter(|moment| moment.chosen.is_none());
-    unseen.map(move |moment| {
-        let mode = report
-            .hook_mode
-            .map_or_else(String::new, |mode| format!(" in {mode} mode"));
+    alike(unseen.map(|moment| {
         let mut remedy = remedy(report, moment);
         if report.hook_mode.is_some() {
             remedy = format!("leave --hook-mode away; {remedy}");
         } else if moment.essential {
             remedy += "; --degraded goes on without it";
         }
-        problem(
-            moment.essential && !degraded,
-            format!(
-                "«{}» cannot be seen{mode}: every way is refused",
-                moment.name
-            ),
+        let essential = moment.essential && !degraded;
+        let refused = problem(
+            essential,
+            format!("cannot be seen{mode}: every way is refused"),
             remedy,
-        )
-    })
+        );
+        (moment.name, refused)
+    }))
 }
 
 /// Moments of which a better way would show more.
-fn lesser_ways(report: &Report) -> impl Iterator<Item = Problem> {
+fn lesser_ways(report: &Report) -> Vec<Problem> {
     let lesser = report
         .moments
         .iter()
         .filter_map(|moment| Some((moment, moment.lost?)));
-    lesser.map(|(moment, lost)| {
+    alike(lesser.map(|(moment, lost)| {
         let remedy = match report.hook_mode {
             Some(_) => "leave --hook-mode away, if the kernel offers a better one".to_owned(),
             None => remedy(report, moment),
         };
-        problem(false, format!("«{}»: {lost}", moment.name), remedy)
-    })
+        (moment.name, problem(false, lost, remedy))
+    }))
+}
+
+/// One problem for all moments that have the same, with their names before it.
+fn alike(problems: impl Iterator<Item = (&'static str, Problem)>) -> Vec<Problem> {
+    let mut groups: Vec<(String, Problem)> = Vec::new();
+    for (name, problem) in problems {
+        match groups.iter_mut().find(|(_, other)| *other == problem) {
+            Some((names, _)) => *names += &format!(", «{name}»"),
+            None => groups.push((format!("«{name}»"), problem)),
+        }
+    }
+    let named = |(names, problem): (String, Problem)| Problem {
+        problem: format!("{names}: {}", problem.problem),
+        ..problem
+    };
+    groups.into_iter().map(named).collect()
 }
 
 /// What would make the kernel accept what it refused.
 fn remedy(report: &Report, moment: &MomentReport) -> String {
     let kernel = &report.kernel;
     let mut causes: Vec<String> = Vec::new();
-    let mut unexplained = false;
     let refused = moment
         .ways
         .iter()
         .filter(|way| way.verdict == Verdict::Refused);
     for way in refused {
         let hook = way.refused_hook.as_deref().unwrap_or_default();
-        let cause = mount(kernel, hook).or_else(|| unset(kernel.configuration.as_ref(), way.mode));
-        match cause {
-            Some(cause) if !causes.contains(&cause) => causes.push(cause),
-            Some(_) => {}
-            None => unexplained = true,
+        let cause = mount(kernel, hook)
+            .or_else(|| unset(kernel.configuration.as_ref(), way.mode))
+            .unwrap_or_else(|| elsewhere(kernel, way.mode.unwrap_or(hook)));
+        if !causes.contains(&cause) {
+            causes.push(cause);
         }
-    }
-    if unexplained {
-        causes.push(elsewhere(kernel));
     }
     causes.join("; ")
 }
@@ -207,15 +218,15 @@ fn unset(configuration: Option<&Configuration>, mode: Option<&str>) -> Option<St
     (!unset.is_empty()).then(|| format!("{mode} mode takes a kernel built with {names}"))
 }
 
-/// Where to look when nothing that was read explains a refusal.
-fn elsewhere(kernel: &Facts) -> String {
+/// Where to look when nothing that was read explains why `what` is refused.
+fn elsewhere(kernel: &Facts, what: &str) -> String {
     let modules = match &kernel.security_modules {
-        Some(modules) => format!("active security modules: {}", modules.join(", ")),
-        None => "security modules unknown".to_owned(),
+        Some(modules) => modules.join(", "),
+        None => "unknown".to_owned(),
     };
     format!(
-        "nothing read here explains the refusal: look for a policy that forbids it, and into the \
-         kernel's log ({modules})"
+        "nothing read here explains why {what} is refused: look for a policy against it (active \
+         security modules: {modules}) and into the kernel's log"
     )
 }
 
@@ -303,6 +314,82 @@ fn no_iterator(report: &Report) -> Option<Problem> {
             "the task iterator is refused ({reason}): processes older than tracer are known from \
              /proc, with start times in ticks"
         ),
-        elsewhere(&report.kernel),
+        elsewhere(&report.kernel, "the iterator"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use crate::kernel::configuration::KernelOption;
+
+    fn problems_of(change: impl FnOnce(&mut Report)) -> Vec<Problem> {
+        let mut report = fixture::report();
+        change(&mut report);
+        problems(&report, false)
+    }
+
+    #[test]
+    fn moments_with_the_same_problem_share_it() {
+        let problems = problems_of(|_| ());
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0]
+                .problem
+                .starts_with("«IPv4 connect fails early», «IPv6 connect fails early»: ")
+        );
+        assert!(!problems[0].essential);
+    }
+
+    #[test]
+    fn a_refusal_is_explained_by_the_configuration_or_not_at_all() {
+        let remedy = problems_of(|_| ()).remove(0).remedy;
+        assert!(remedy.contains("why fentry is refused"), "{remedy}");
+        assert!(
+            remedy.contains("kprobe mode takes a kernel built with CONFIG_KPROBES"),
+            "{remedy}"
+        );
+        let unknown = problems_of(|report| report.kernel.configuration = None);
+        assert!(!unknown[0].remedy.contains("CONFIG_"), "{unknown:?}");
+    }
+
+    #[test]
+    fn what_stops_tracer_comes_first() {
+        let problems = problems_of(|report| report.privileges[0].held = Some(false));
+        assert!(problems[0].essential);
+        assert!(problems[0].problem.starts_with("CAP_BPF is missing"));
+        assert!(problems[0].remedy.contains("CAP_BPF"));
+        assert!(!problems[1].essential);
+    }
+
+    #[test]
+    fn a_hook_that_is_blind_stops_tracer_unless_degraded() {
+        let mut report = fixture::report();
+        let check = report.check.as_mut().unwrap();
+        check.unseen = vec!["connect"];
+        assert!(problems(&report, false)[0].essential);
+        assert!(
+            !problems(&report, true)
+                .iter()
+                .any(|problem| problem.essential)
+        );
+    }
+
+    #[test]
+    fn type_information_that_was_built_in_wants_a_mount() {
+        let problems = problems_of(|report| {
+            report.kernel.btf_bytes = None;
+            let configuration = report.kernel.configuration.as_mut().unwrap();
+            configuration.options.push(KernelOption {
+                name: "CONFIG_DEBUG_INFO_BTF",
+                value: Some("y".to_owned()),
+                purpose: "",
+            });
+        });
+        assert!(
+            problems[0].remedy.contains("mount -t sysfs"),
+            "{problems:?}"
+        );
+    }
 }

@@ -6,6 +6,8 @@
 
 mod advice;
 mod check;
+#[cfg(test)]
+mod fixture;
 mod report;
 mod text;
 

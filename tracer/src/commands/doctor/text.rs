@@ -2,7 +2,9 @@
 
 use super::report::{CheckReport, MomentReport, Report, TaskIterator, Verdict, WayReport};
 use crate::kernel::btf::VMLINUX;
+use crate::kernel::configuration::KernelOption;
 use crate::kernel::facts::Facts;
+use crate::kernel::privileges::Privilege;
 use crate::output::compact::paint::{Painter, Style};
 use crate::output::text::write_terminal;
 
@@ -15,20 +17,8 @@ pub(super) fn render(report: &Report, color: bool) -> Vec<u8> {
         "tracer {version} on Linux {release}, {architecture}"
     ))]);
     page.section("Kernel", &about_kernel(kernel));
-    if let Some(configuration) = &kernel.configuration {
-        let rows: Vec<_> = configuration
-            .options
-            .iter()
-            .map(|option| {
-                let value = option
-                    .value
-                    .as_deref()
-                    .map_or_else(|| bad("not set"), plain);
-                vec![plain(option.name), value, faint(option.purpose)]
-            })
-            .collect();
-        page.section(&format!("Configuration ({})", configuration.source), &rows);
-    }
+    let (title, rows) = configuration(kernel);
+    page.section(&title, &rows);
     page.section("Privileges", &privileges(report));
     match &report.programs_refused {
         Some(refusal) => page.section("Hooks", &[vec![bad("refused"), plain(refusal)]]),
@@ -120,8 +110,27 @@ fn settings(kernel: &Facts) -> Vec<Row> {
     ]
 }
 
+fn configuration(kernel: &Facts) -> (String, Vec<Row>) {
+    let Some(configuration) = &kernel.configuration else {
+        let release = &kernel.release;
+        let row = vec![plain(format!(
+            "unknown: neither /proc/config.gz nor /boot/config-{release} can be read"
+        ))];
+        return ("Configuration".to_owned(), vec![row]);
+    };
+    let row = |option: &KernelOption| {
+        let value = option
+            .value
+            .as_deref()
+            .map_or_else(|| bad("not set"), plain);
+        vec![plain(option.name), value, faint(option.purpose)]
+    };
+    let title = format!("Configuration ({})", configuration.source);
+    (title, configuration.options.iter().map(row).collect())
+}
+
 fn privileges(report: &Report) -> Vec<Row> {
-    let row = |privilege: &crate::kernel::privileges::Privilege| {
+    let row = |privilege: &Privilege| {
         let held = match privilege.held {
             Some(true) => good("held"),
             Some(false) => bad("missing"),
@@ -219,14 +228,21 @@ fn problems(page: &mut Page, report: &Report) {
     if !report.problems.is_empty() {
         page.heading("Problems");
     }
-    for problem in &report.problems {
+    let mut problems = report.problems.iter().peekable();
+    while let Some(problem) = problems.next() {
         let (mark, style) = if problem.essential {
             ("!", Style::Bad)
         } else {
             ("-", Style::Plain)
         };
         page.line(&[(style, format!("  {mark} {}", problem.problem))]);
-        page.line(&[faint(format!("    → {}", problem.remedy))]);
+        // One remedy for several problems is told once, after the last of them.
+        if problems
+            .peek()
+            .is_none_or(|next| next.remedy != problem.remedy)
+        {
+            page.line(&[faint(format!("    → {}", problem.remedy))]);
+        }
     }
     let verdict = if report.would_run {
         good("tracer runs here")
@@ -304,8 +320,7 @@ impl Page {
         for row in rows {
             let mut line = Vec::new();
             for (index, (style, text)) in row.iter().enumerate() {
-                let gap = plain("  ");
-                line.push(gap);
+                line.push(plain("  "));
                 line.push((*style, text.clone()));
                 if index + 1 < row.len() {
                     let width = safe(text).chars().count();
@@ -322,4 +337,68 @@ fn safe(text: &str) -> String {
     let mut safe = Vec::new();
     write_terminal(text.as_bytes(), &mut safe);
     String::from_utf8_lossy(&safe).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{advice, fixture};
+    use super::*;
+
+    fn rendered(color: bool) -> String {
+        let mut report = fixture::report();
+        report.problems = advice::problems(&report, false);
+        String::from_utf8(render(&report, color)).unwrap()
+    }
+
+    #[test]
+    fn a_report_reads_well() {
+        let expected = "\
+tracer 1.2.3 on Linux 6.12.1, x86_64
+
+Kernel
+  type information           /sys/kernel/btf/vmlinux, 5120 KiB
+  lockdown                   none
+  security modules           capability, bpf
+  tracefs                    not mounted: tracer mounts one that nobody else sees
+  cgroup2                    /sys/fs/cgroup
+  bpffs                      not mounted: not needed
+  securityfs                 not mounted: tracer mounts one that nobody else sees
+  unprivileged_bpf_disabled  2 (does not matter to whoever has CAP_BPF)
+  bpf_stats_enabled          0 (1 gives the metric tracer_bpf_program_runs_total, at some cost a run)
+  bpf_jit_enable             unknown (0 means slow, and no fentry)
+  RLIMIT_MEMLOCK             unlimited (does not matter from 5.11 on)
+
+Configuration (/proc/config.gz)
+  CONFIG_BPF_JIT                           y        fentry mode
+  CONFIG_FUNCTION_TRACER                   y        fentry mode
+  CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS  y        fentry mode
+  CONFIG_KPROBES                           not set  kprobe mode
+
+Privileges
+  CAP_BPF  held  to load programs
+
+Hooks
+  connection opens          refused  fentry:tcp_connect     Operation not permitted (os error 1)\\u{1b}[2J
+";
+        let text = rendered(false);
+        assert_eq!(&text[..expected.len().min(text.len())], expected);
+        assert!(text.ends_with("\n\ntracer runs here\n"), "{text}");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let colored = rendered(true);
+        assert!(colored.contains("\u{1b}[32mchosen\u{1b}[0m"), "{colored}");
+        let mut bare = colored;
+        for code in ["0", "1", "2", "31", "32"] {
+            bare = bare.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_eq!(bare, rendered(false));
+    }
+
+    #[test]
+    fn no_control_character_reaches_the_terminal() {
+        let text = rendered(false);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    }
 }
