@@ -99,18 +99,16 @@ fn lockdown(kernel: &Facts) -> Option<Problem> {
 
 fn refused_object(report: &Report) -> Option<Problem> {
     let refusal = report.programs_refused.as_ref()?;
-    // Said already, with its remedy.
-    if report.kernel.btf_bytes.is_none() {
-        return None;
-    }
-    let lacks_privilege = missing_privileges(report).next().is_some();
-    let remedy = match report.kernel.memlock_limit_bytes {
-        _ if lacks_privilege => "grant what is missing first".to_owned(),
-        Some(limit) if report.kernel.counts_memlock() => format!(
+    let kernel = &report.kernel;
+    let remedy = match kernel.memlock_limit_bytes {
+        // Said already, with its remedy.
+        _ if kernel.btf_bytes.is_none() => return None,
+        _ if missing_privileges(report).next().is_some() => elsewhere(report, "the object"),
+        Some(limit) if kernel.counts_memlock() => format!(
             "maps count against RLIMIT_MEMLOCK before Linux 5.11, which is {limit} bytes: raise it \
              (ulimit -l unlimited)"
         ),
-        _ => elsewhere(&report.kernel, "the object"),
+        _ => elsewhere(report, "the object"),
     };
     Some(problem(true, refusal, remedy))
 }
@@ -183,7 +181,10 @@ fn remedy(report: &Report, moment: &MomentReport) -> String {
         let hook = way.refused_hook.as_deref().unwrap_or_default();
         let cause = mount(kernel, hook)
             .or_else(|| unset(kernel.configuration.as_ref(), way.mode))
-            .unwrap_or_else(|| elsewhere(kernel, way.mode.unwrap_or(hook)));
+            .unwrap_or_else(|| {
+                let mode = way.mode.map(|mode| format!("{mode} mode"));
+                elsewhere(report, mode.as_deref().unwrap_or(hook))
+            });
         if !causes.contains(&cause) {
             causes.push(cause);
         }
@@ -218,9 +219,12 @@ fn unset(configuration: Option<&Configuration>, mode: Option<&str>) -> Option<St
     (!unset.is_empty()).then(|| format!("{mode} mode takes a kernel built with {names}"))
 }
 
-/// Where to look when nothing that was read explains why `what` is refused.
-fn elsewhere(kernel: &Facts, what: &str) -> String {
-    let modules = match &kernel.security_modules {
+/// What to do when nothing else that was read explains why `what` is refused.
+fn elsewhere(report: &Report, what: &str) -> String {
+    if missing_privileges(report).next().is_some() {
+        return "grant the missing capabilities first".to_owned();
+    }
+    let modules = match &report.kernel.security_modules {
         Some(modules) => modules.join(", "),
         None => "unknown".to_owned(),
     };
@@ -314,7 +318,7 @@ fn no_iterator(report: &Report) -> Option<Problem> {
             "the task iterator is refused ({reason}): processes older than tracer are known from \
              /proc, with start times in ticks"
         ),
-        elsewhere(&report.kernel, "the iterator"),
+        elsewhere(report, "the iterator"),
     ))
 }
 
@@ -345,7 +349,7 @@ mod tests {
     #[test]
     fn a_refusal_is_explained_by_the_configuration_or_not_at_all() {
         let remedy = problems_of(|_| ()).remove(0).remedy;
-        assert!(remedy.contains("why fentry is refused"), "{remedy}");
+        assert!(remedy.contains("why fentry mode is refused"), "{remedy}");
         assert!(
             remedy.contains("kprobe mode takes a kernel built with CONFIG_KPROBES"),
             "{remedy}"

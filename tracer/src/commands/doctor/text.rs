@@ -54,18 +54,24 @@ fn about_kernel(kernel: &Facts) -> Vec<Row> {
         ],
         vec![
             plain("tracefs"),
-            mount(&mounts.tracefs, "tracer mounts one that nobody else sees"),
+            mount(
+                &mounts.tracefs,
+                "tracer mounts its own, given CAP_SYS_ADMIN",
+            ),
         ],
         vec![
             plain("cgroup2"),
-            mount(&mounts.cgroup2, "tracer mounts one that nobody else sees"),
+            mount(
+                &mounts.cgroup2,
+                "tracer mounts its own, given CAP_SYS_ADMIN",
+            ),
         ],
         vec![plain("bpffs"), mount(&mounts.bpffs, "not needed")],
         vec![
             plain("securityfs"),
             mount(
                 &mounts.securityfs,
-                "tracer mounts one that nobody else sees",
+                "tracer mounts its own, given CAP_SYS_ADMIN",
             ),
         ],
     ];
@@ -359,10 +365,10 @@ Kernel
   type information           /sys/kernel/btf/vmlinux, 5120 KiB
   lockdown                   none
   security modules           capability, bpf
-  tracefs                    not mounted: tracer mounts one that nobody else sees
+  tracefs                    not mounted: tracer mounts its own, given CAP_SYS_ADMIN
   cgroup2                    /sys/fs/cgroup
   bpffs                      not mounted: not needed
-  securityfs                 not mounted: tracer mounts one that nobody else sees
+  securityfs                 not mounted: tracer mounts its own, given CAP_SYS_ADMIN
   unprivileged_bpf_disabled  2 (does not matter to whoever has CAP_BPF)
   bpf_stats_enabled          0 (1 gives the metric tracer_bpf_program_runs_total, at some cost a run)
   bpf_jit_enable             unknown (0 means slow, and no fentry)
