@@ -4,28 +4,25 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{Owned, ends_within};
 use crate::environment;
 use crate::event::Event;
 use crate::invariants::Checker;
+use crate::journal::Journal;
 use crate::lines::Lines;
 use crate::loopback::{self, free_address};
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, within};
 
 /// How long the tracer may take from SIGINT or SIGTERM to its end.
 pub const DRAIN: Duration = Duration::from_secs(5);
-
-/// Room between the tracer and the thread that drains it, in bytes.
-const PIPE_SIZE: usize = 1 << 20;
 
 /// A tracer that is ready, and everything that it has said. Dropping it kills it.
 #[derive(Debug)]
 pub struct Tracer {
     child: Owned,
-    stdout: Lines,
+    stdout: Journal,
     stderr: Lines,
     checker: Checker,
     events: Vec<Event>,
@@ -74,17 +71,16 @@ impl Tracer {
 
     /// Starts a command that prints events on stdout, ready or not.
     pub fn spawn(command: &mut Command) -> Tracer {
+        let stdout = Journal::create().expect("a temporary file");
         command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout.writer().expect("a descriptor"))
             .stderr(Stdio::piped());
         let mut child = Owned::spawn(command);
-        let stdout = child.stdout.take().expect("stdout is a pipe");
-        fcntl_setpipe_size(&stdout, PIPE_SIZE).expect("a pipe can have a mebibyte");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         Tracer {
             child,
-            stdout: Lines::drain(stdout),
+            stdout,
             stderr: Lines::drain(stderr),
             checker: Checker::default(),
             events: Vec::new(),
@@ -125,7 +121,7 @@ impl Tracer {
 
     /// Every event so far.
     pub fn events(&mut self) -> &[Event] {
-        for line in self.stdout.since(self.events.len()) {
+        for line in self.stdout.read().expect("a file can be read") {
             self.events.push(self.checker.check(&line));
         }
         &self.events
@@ -135,28 +131,29 @@ impl Tracer {
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, first: usize, wanted: impl Fn(&Event) -> bool) -> Event {
         let mut looked = first;
-        loop {
+        let found = within(DEADLINE, || {
+            let ended = ends_within(&self.child, Duration::ZERO);
             let events = self.events();
-            if let Some(event) = events[looked.min(events.len())..]
-                .iter()
-                .find(|event| wanted(event))
-            {
-                return event.clone();
-            }
+            let new = &events[looked.min(events.len())..];
             looked = events.len();
-            if !self.stdout.wait_past(looked, DEADLINE) {
-                let recent: String = self.events[first..]
-                    .iter()
-                    .rev()
-                    .take(5)
-                    .map(Event::to_string)
-                    .collect();
-                panic!(
-                    "no event: {what}; the last ones are {recent}\nstderr:\n{}",
-                    self.stderr.text()
-                );
+            match new.iter().find(|event| wanted(event)) {
+                None if ended => Some(None),
+                None => None,
+                found => Some(found.cloned()),
             }
-        }
+        });
+        found.flatten().unwrap_or_else(|| {
+            let recent: String = self.events[first..]
+                .iter()
+                .rev()
+                .take(3)
+                .map(Event::to_string)
+                .collect();
+            panic!(
+                "no event: {what}; the last ones are {recent}\nstderr:\n{}",
+                self.stderr.text()
+            )
+        })
     }
 
     /// Does something and returns the events that came of it. They are complete as soon as those of
@@ -240,7 +237,6 @@ impl Tracer {
             self.stderr.text()
         );
         let status = self.child.status();
-        self.stdout.finish();
         self.stderr.finish();
         self.events();
         self.checker.expect_none();

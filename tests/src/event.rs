@@ -1,12 +1,19 @@
 //! One event as the tracer wrote it: a line of JSON in, its fields out.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-/// An event. Fields are named by JSON pointer, e.g. `/process/pid`.
+/// An event, cheap to clone. Fields are named by JSON pointer, e.g. `/process/pid`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event(pub Value);
+pub struct Event(Arc<Value>);
+
+impl From<Value> for Event {
+    fn from(value: Value) -> Event {
+        Event(Arc::new(value))
+    }
+}
 
 impl Event {
     /// `event.action`.
@@ -53,6 +60,11 @@ impl Event {
             .and_then(Value::as_u64)
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or(0)
+    }
+
+    /// The whole event.
+    pub fn json(&self) -> &Value {
+        &self.0
     }
 
     /// A field, if it is there.

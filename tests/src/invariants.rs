@@ -15,8 +15,8 @@ use crate::event::Event;
 
 /// Of each action, so many events are validated, and after them one in [`STRIDE`]: validation is
 /// by far the slowest check.
-const VALIDATED: usize = 200;
-const STRIDE: usize = 50;
+const VALIDATED: usize = 100;
+const STRIDE: usize = 100;
 
 /// Checks the lines of one output, in order.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Checker {
         }
         let value: Value =
             serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error} in {shown}"));
-        let event = Event(value);
+        let event = Event::from(value);
         let sequence = event.sequence();
         if let Some(last) = self.last_sequence.replace(sequence)
             && sequence != last + 1
@@ -75,15 +75,15 @@ impl Checker {
 
 /// The first control character of a line (C0, DEL or C1), or U+FFFD where it is not UTF-8.
 fn control_character(line: &[u8]) -> Option<char> {
-    match std::str::from_utf8(line) {
-        Ok(text) => text.chars().find(|character| character.is_control()),
-        Err(_) => Some(char::REPLACEMENT_CHARACTER),
-    }
+    let Ok(text) = std::str::from_utf8(line) else {
+        return Some(char::REPLACEMENT_CHARACTER);
+    };
+    text.chars().find(|character| character.is_control())
 }
 
 /// In what an event differs from what `tracer schema` describes.
 fn breach_of_schema(event: &Event) -> Option<String> {
-    let errors = schema().iter_errors(&event.0);
+    let errors = schema().iter_errors(event.json());
     let errors: Vec<_> = errors
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();

@@ -14,6 +14,7 @@ pub mod event;
 pub mod expectations;
 pub mod http;
 pub mod invariants;
+pub mod journal;
 pub mod lines;
 pub mod loopback;
 pub mod metrics;

@@ -76,7 +76,11 @@ fn expect_lineage(event: &Event, ancestors: &[Process]) {
     assert_eq!(shown, expected, "in {event}");
     for (entry, process) in lineage.iter().zip(ancestors) {
         assert_eq!(entry["name"], process.name, "in {event}");
-        assert_eq!(entry["executable"], process.executable, "in {event}");
+        assert_eq!(
+            entry["executable"].as_str().unwrap_or_default(),
+            process.executable,
+            "in {event}"
+        );
     }
     event.expect("/tracer/lineage_complete", true);
     event.expect("/tracer/lineage_text", lineage_text(event, ancestors));

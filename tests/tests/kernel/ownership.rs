@@ -102,8 +102,9 @@ fn accept_in_a_forked_worker_belongs_to_the_worker() {
     let (acceptor, events) = expect_acceptor("in-worker");
     let accepted = only(&events, "connection_accepted", acceptor);
     let listener = accepted.number("/process/parent/pid");
-    let opened =
-        |event: &&Event| event.action() == "listen_opened" && event.0["process"]["pid"] == listener;
+    let opened = |event: &&Event| {
+        event.action() == "listen_opened" && event.get("/process/pid") == Some(&listener.into())
+    };
     assert!(
         events.iter().any(|event| opened(&event)),
         "the parent did not listen: {accepted}"
