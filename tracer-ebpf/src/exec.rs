@@ -19,14 +19,23 @@ use tracer_common::record::{
 };
 
 use crate::{
-    kernel::{Direct, Source, layout::layout, path::Path, task},
+    kernel::{
+        Direct, Source,
+        layout::layout,
+        path::{PATHS_MASK, Path, bounded},
+        task,
+    },
     ring,
 };
 
 /// The path, the working directory and the arguments, each begin where the one before ends.
 const PATH_LIMIT: usize = EXEC_PATH_MAX;
-const CWD_LIMIT: usize = PATH_LIMIT + EXEC_PATH_MAX;
-const ARGS_LIMIT: usize = CWD_LIMIT + EXEC_ARGS_MAX;
+const CWD_LIMIT: usize = PATHS_MASK as usize;
+/// Not below the length of all strings.
+const STRINGS_MASK: i32 = 0x3fff;
+const STRINGS: usize = STRINGS_MASK as usize + 1;
+
+const _: () = assert!(CWD_LIMIT + EXEC_ARGS_MAX < STRINGS);
 
 /// A record under construction: its length is known only at the end.
 #[repr(C)]
@@ -35,7 +44,7 @@ struct Scratch {
     /// itself.
     busy: u64,
     exec: Exec,
-    strings: [u8; ARGS_LIMIT],
+    strings: [u8; STRINGS],
 }
 
 #[map]
@@ -107,24 +116,21 @@ unsafe fn tell(task: Direct, scratch: *mut Scratch) -> Option<()> {
             args = EXEC_ARGS_MAX;
             flags |= EXEC_ARGS_TRUNCATED;
         }
-        let mut used = end_of_cwd.used;
-        if used > CWD_LIMIT {
+        let to = strings.add(bounded::<PATHS_MASK>(end_of_cwd.used));
+        let length = bounded::<STRINGS_MASK>(args);
+        if length > EXEC_ARGS_MAX {
             return None; // Cannot be; the verifier wants to see it.
         }
-        if bpf_probe_read_user(strings.add(used).cast(), args as u32, start as *const _) != 0 {
+        if bpf_probe_read_user(to.cast(), length as u32, start as *const _) != 0 {
             args = 0;
             flags |= EXEC_ARGS_UNREADABLE;
         }
-        used += args;
 
         (*exec).path_len = end_of_path.used as u16;
         (*exec).cwd_len = (end_of_cwd.used - end_of_path.used) as u16;
         (*exec).args_len = args as u16;
         (*exec).flags = flags;
-        let size = size_of::<Exec>() + used;
-        if size > size_of::<Exec>() + ARGS_LIMIT {
-            return None; // Likewise.
-        }
+        let size = size_of::<Exec>() + bounded::<STRINGS_MASK>(end_of_cwd.used + args);
         let events = (&raw const ring::EVENTS).cast_mut().cast();
         (bpf_ringbuf_output(events, exec.cast(), size as u64, 0) == 0).then_some(())
     }

@@ -17,7 +17,7 @@ use crate::{
     kernel::{
         canary::Canary,
         hooks::{Moment, Point},
-        inventory,
+        inventory, live_totals,
         loader::{self, Attached, Choice, LoadError, Options},
         losses::Losses,
     },
@@ -86,6 +86,10 @@ pub struct Session<S> {
     pub btf: aya::Btf,
     /// The tracer itself.
     pub own_key: ProcessKey,
+    /// The moments that the canary was to show.
+    pub checked: Vec<Moment>,
+    /// Those of them that nothing showed.
+    pub blind: Vec<Blind>,
     /// What to tell about the start, for people: each a sentence.
     pub remarks: Vec<String>,
     /// From the first look at the kernel to the last hook attached.
@@ -128,6 +132,8 @@ impl<S: Sink> Session<S> {
             choices: attached.choices,
             btf: attached.btf,
             own_key,
+            checked: Vec::new(),
+            blind: Vec::new(),
             remarks,
             attach_took: attached.took,
             start_took: Duration::ZERO,
@@ -147,6 +153,7 @@ impl<S: Sink> Session<S> {
                 "no connection over loopback ({error}), so the hooks on connections are unchecked"
             ));
         }
+        self.checked = canary.waiting().to_vec();
         self.pipeline.watch_for(canary);
         let deadline = Instant::now() + CANARY_DEADLINE;
         while self.is_waiting() && Instant::now() < deadline {
@@ -161,10 +168,10 @@ impl<S: Sink> Session<S> {
             .iter()
             .map(|&moment| self.blind(moment))
             .collect();
-        canary.end().map_err(StartError::Canary)?;
         if blind.is_empty() {
             return Ok(());
         }
+        self.blind.clone_from(&blind);
         let error = StartError::Blind(blind);
         if !degraded {
             return Err(error);
@@ -211,6 +218,16 @@ fn take_inventory(
     };
     let inventory = inventory.map_err(StartError::Inventory)?;
     state.inventory(taken_at, inventory.processes);
+    let sockets = loader::open_iterator(
+        &mut attached.ebpf,
+        &attached.btf,
+        "open_connections",
+        "task_file",
+    );
+    match sockets.map_err(io::Error::other).and_then(live_totals::read) {
+        Ok(sockets) => state.existing_sockets(sockets.into_keys()),
+        Err(error) => remarks.push(format!("file iterator refused ({error}): no live totals")),
+    }
     Ok(inventory.own_key)
 }
 

@@ -5,7 +5,7 @@
 //! no I/O: the same inputs give the same observations, which is how it is tested.
 
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
-use crate::event::{BootTime, Event, EventKind, ProcessKey, SocketMoment};
+use crate::event::{BootTime, Event, EventKind, ProcessKey, SocketId, SocketMoment};
 use crate::observation::{Connection, Fact, Loss, Observation, Sink};
 use crate::process::inventory::ExistingProcess;
 use crate::process::table::{ProcessId, ProcessTable};
@@ -68,6 +68,11 @@ impl State {
     ) {
         self.processes
             .inventory(taken_at, processes.into_iter().collect());
+    }
+
+    /// Takes the sockets that were connected when tracing began.
+    pub fn existing_sockets(&mut self, sockets: impl IntoIterator<Item = SocketId>) {
+        self.connections.existing(sockets);
     }
 
     /// The youngest living child of a process.

@@ -6,6 +6,7 @@
 //! common run, because starting a tracer costs seconds on an emulated machine.
 
 mod common;
+mod doctor;
 mod endings;
 mod failures;
 mod ledger;
@@ -54,6 +55,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
         ("common", common::facts()),
+        ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),
     ]

@@ -7,8 +7,6 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
-use tracer_common::record::EXEC_PATH_MAX;
-
 use super::{
     layout::layout,
     source::{Source, read_remote},
@@ -16,8 +14,12 @@ use super::{
 
 /// Longest component with its NUL: `NAME_MAX` + 1.
 const COMPONENT_MAX: usize = 256;
-/// Components and mounts on the way; deeper paths are cut.
-const STEPS: usize = 96;
+/// Not below what is in use of a buffer for paths.
+pub(crate) const PATHS_MASK: i32 = 0x1fff;
+/// Components of a path within one mount; longer paths are cut.
+const COMPONENTS: usize = 64;
+/// Mounts on the way; deeper paths are cut.
+const MOUNTS: usize = 8;
 
 /// The end of a path: what `struct path` holds.
 #[derive(Clone, Copy)]
@@ -68,89 +70,90 @@ impl Path {
     /// `used` on, as long as they end before `limit`.
     ///
     /// # Safety
-    /// `buffer` must be writable up to `limit`.
+    /// `buffer` must be writable up to [`PATHS_MASK`] and a component beyond.
     #[inline(always)]
-    pub(crate) unsafe fn write(self, buffer: *mut u8, mut used: usize, limit: usize) -> Written {
-        let Self {
-            mut mount,
-            mut dentry,
-        } = self;
-        let name_index = (layout!(dentry_name) - layout!(dentry_parent)) as usize;
-        let mut root = mount_root(mount);
-        for _ in 0..STEPS {
-            // `d_parent` and `d_name` are neighbours: one call reads both.
-            let Some(fields) =
-                read_remote::<[u64; 4]>(dentry.wrapping_add(layout!(dentry_parent) as usize))
-            else {
-                break;
-            };
-            let fields = MaybeUninit::new(fields);
-            let fields = fields.as_ptr().cast::<u8>();
-            // SAFETY: the loader has checked that the name lies within the four words.
-            let (parent, name) = unsafe {
-                (
-                    fields.cast::<*const u8>().read_volatile(),
-                    fields.add(name_index).cast::<*const u8>().read_volatile(),
-                )
-            };
-            if dentry == root || dentry == parent {
-                let this = mount.wrapping_sub(layout!(mount_mnt) as usize);
-                let above: Option<*const u8> =
-                    read_remote(this.wrapping_add(layout!(mount_parent) as usize));
-                let point: Option<*const u8> =
-                    read_remote(this.wrapping_add(layout!(mount_mountpoint) as usize));
-                let (Some(above), Some(point)) = (above, point) else {
-                    break;
-                };
-                if above == this {
-                    return Written {
-                        used,
-                        truncated: false,
-                    };
-                }
-                dentry = point;
-                mount = above.wrapping_add(layout!(mount_mnt) as usize);
-                root = mount_root(mount);
-                continue;
-            }
-            if used > limit - COMPONENT_MAX {
+    pub(crate) unsafe fn write(self, buffer: *mut u8, used: usize, limit: usize) -> Written {
+        let Self { mut mount, mut dentry } = self;
+        let mut used = used;
+        for _ in 0..MOUNTS {
+            let root = read_remote(mount.wrapping_add(layout!(vfsmount_root) as usize));
+            let Some(root) = root else { break };
+            // SAFETY: by the caller's promise.
+            let within = unsafe { write_within(dentry, root, buffer, used, limit) };
+            used = bounded::<PATHS_MASK>(within.used);
+            if within.truncated {
                 break;
             }
-            // SAFETY: there is room for a component below `limit`; the helper checks the source.
-            let length = unsafe {
-                bpf_probe_read_kernel_str(
-                    buffer.add(used).cast(),
-                    COMPONENT_MAX as u32,
-                    name.cast(),
-                )
-            };
-            if length <= 0 || length > COMPONENT_MAX as i64 {
-                break;
+            let this = mount.wrapping_sub(layout!(mount_mnt) as usize);
+            let above: Option<*const u8> =
+                read_remote(this.wrapping_add(layout!(mount_parent) as usize));
+            let point: Option<*const u8> =
+                read_remote(this.wrapping_add(layout!(mount_mountpoint) as usize));
+            let (Some(above), Some(point)) = (above, point) else { break };
+            if above == this {
+                return Written { used, truncated: false };
             }
-            used = bounded(used + length as usize);
-            dentry = parent;
+            dentry = point;
+            mount = above.wrapping_add(layout!(mount_mnt) as usize);
         }
-        Written {
-            used,
-            truncated: true,
-        }
+        Written { used, truncated: true }
     }
 }
 
-/// The same value, of which the verifier knows no more than that it is below 16 KiB. Otherwise it
-/// would tell apart each number of components by the least length that they can have, and verify
-/// what follows for each of them.
+/// Writes the components up to the root of a mount.
+///
+/// # Safety
+/// As for [`Path::write`].
 #[inline(always)]
-fn bounded(used: usize) -> usize {
-    const { assert!(EXEC_PATH_MAX * 2 <= 0x3fff) };
-    let mut used = used;
-    // SAFETY: arithmetic on one register.
-    unsafe { core::arch::asm!("{0} &= 0x3fff", inout(reg) used, options(pure, nomem)) };
-    used
+unsafe fn write_within(
+    mut dentry: *const u8,
+    root: *const u8,
+    buffer: *mut u8,
+    mut used: usize,
+    limit: usize,
+) -> Written {
+    let name_index = (layout!(dentry_name) - layout!(dentry_parent)) as usize;
+    for _ in 0..COMPONENTS {
+        // `d_parent` and `d_name` are neighbours: one call reads both.
+        let fields = read_remote::<[u64; 4]>(dentry.wrapping_add(layout!(dentry_parent) as usize));
+        let Some(fields) = fields else { break };
+        let fields = MaybeUninit::new(fields);
+        let fields = fields.as_ptr().cast::<u8>();
+        // SAFETY: the loader has checked that the name lies within the four words.
+        let (parent, name) = unsafe {
+            (
+                fields.cast::<*const u8>().read_volatile(),
+                fields.add(name_index).cast::<*const u8>().read_volatile(),
+            )
+        };
+        if dentry == root || dentry == parent {
+            return Written { used, truncated: false };
+        }
+        if used > limit - COMPONENT_MAX {
+            break;
+        }
+        // SAFETY: there is room for a component below `limit`; the helper checks the source.
+        let length = unsafe {
+            let to = buffer.add(bounded::<PATHS_MASK>(used));
+            bpf_probe_read_kernel_str(to.cast(), COMPONENT_MAX as u32, name.cast())
+        };
+        if length <= 0 || length > COMPONENT_MAX as i64 {
+            break;
+        }
+        used = bounded::<PATHS_MASK>(used + length as usize);
+        dentry = parent;
+    }
+    Written { used, truncated: true }
 }
 
-/// The dentry at which a mount begins; null if it cannot be read.
+/// The same value, provided that it is not above `MASK`, which is all that the verifier then knows of
+/// it. Otherwise it would tell apart each number of components by the least length that they can
+/// have, and verify what follows for each of them; before 5.12 it also forgets a comparison as soon as
+/// the value has been on the stack. So this stands right before each use.
 #[inline(always)]
-fn mount_root(mount: *const u8) -> *const u8 {
-    read_remote(mount.wrapping_add(layout!(vfsmount_root) as usize)).unwrap_or(core::ptr::null())
+pub(crate) fn bounded<const MASK: i32>(value: usize) -> usize {
+    let mut value = value;
+    // SAFETY: arithmetic on one register.
+    unsafe { core::arch::asm!("{0} &= {1}", inout(reg) value, const MASK, options(pure, nomem)) };
+    value
 }

@@ -116,6 +116,9 @@ pub struct TraceArgs {
 /// Arguments of `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
+    /// For people or for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: ReportFormat,
     /// How to see it.
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -129,12 +132,12 @@ pub struct DecodeIdArgs {
     pub id: String,
     /// For people or for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub output: DecodeIdFormat,
+    pub output: ReportFormat,
 }
 
-/// How `decode-id` prints.
+/// How `doctor` and `decode-id` print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DecodeIdFormat {
+pub enum ReportFormat {
     /// Lines for people
     Text,
     /// One JSON object

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::{DecodeIdArgs, DecodeIdFormat};
+use crate::cli::{DecodeIdArgs, ReportFormat};
 use crate::failure::Failure;
 use crate::identity::{Decoded, Subject, decode};
 
@@ -27,8 +27,8 @@ pub(super) fn decode_id(args: &DecodeIdArgs) -> Result<String, Failure> {
     let decoded = decode(&args.id)
         .map_err(|error| Failure::usage(format_args!("{:?} is not an id: {error}", args.id)))?;
     match args.output {
-        DecodeIdFormat::Text => Ok(text(decoded)),
-        DecodeIdFormat::Json => json(decoded),
+        ReportFormat::Text => Ok(text(decoded)),
+        ReportFormat::Json => json(decoded),
     }
 }
 

@@ -46,6 +46,9 @@ const SAMPLE: u64 = 10;
 /// How long the reader of the output has for the rest.
 const FINISH: Duration = Duration::from_secs(4);
 
+/// No process has this key.
+const NOBODY: ProcessKey = ProcessKey { tgid: 0, start_ns: u64::MAX };
+
 /// Where observations go.
 struct Sinks {
     lines: LineSink,
@@ -104,11 +107,15 @@ async fn trace(config: Config) -> Result<(), Failure> {
     if config.capture.log_level > 0 {
         kernel::log::pass_on(&mut session.programs).map_err(Failure::failed)?;
     }
-    if let Some(launched) = Launched::start(&config.command, &mut session)? {
+    let launched = Launched::start(&config.command, &mut session)?;
+    if let Some(launched) = &launched {
         session.pipeline.sinks().show_only(launched.key());
+    }
+    session.pipeline.sinks().lines.release();
+    tell_ready(&session);
+    if let Some(launched) = launched {
         ends.command = Some(launched.release()?);
     }
-    tell_ready(&session);
     if let Some(server) = &server {
         server.readiness().ready();
     }
@@ -222,14 +229,17 @@ fn sinks(
         hooks: facts.hooks,
         users: Users::of_host(),
     };
+    // Until the command's process is known, nobody's events are shown.
+    let only_tree = (!config.command.is_empty()).then_some(NOBODY);
+    metrics.filter_mut().only_tree = only_tree;
     let filter = Filter {
         hidden,
+        only_tree,
         ..config.filter.clone()
     };
-    Sinks {
-        lines: config.output.sink(context, filter, chunks),
-        metrics,
-    }
+    let mut lines = config.output.sink(context, filter, chunks);
+    lines.hold();
+    Sinks { lines, metrics }
 }
 
 impl Sinks {

@@ -22,7 +22,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => live::live(Config::of_run(args, surroundings)),
         Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
-        Command::Doctor(args) => doctor::doctor(&capture(&args.capture)),
+        Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),
         Command::Man => print(&man::man()?),

@@ -183,7 +183,16 @@ impl ConnectionTable {
 
     /// A connection is over that nobody accepted, or whose beginning was not seen.
     fn end_unaccepted(&mut self, handle: Handle, close: &Close, context: &mut Context<'_>) {
-        self.infer_owner(handle, context.processes);
+        // Older connections can have any state and any owner. What was never accepted has no one who
+        // could have closed it in order.
+        let older = self.existing.remove(&close.socket);
+        let unclosed = matches!(
+            close.old_state,
+            TcpState::SynReceived | TcpState::Established | TcpState::CloseWait
+        );
+        if !older && unclosed {
+            self.infer_owner(handle, context.processes);
+        }
         let Entry {
             owner, connection, ..
         } = &self.entries[handle];

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::entry::{ENDING, ENDING_NS, Entry, LASTING, Owner, Phase, WAITING, WAITING_NS};
 use super::listeners::Listeners;
@@ -65,6 +65,8 @@ pub struct ConnectionCounters {
 #[derive(Debug)]
 pub struct ConnectionTable {
     pub(super) entries: Arena<Entry, 3>,
+    /// Sockets of connections that are older than the tracer and have not been seen to end.
+    pub(super) existing: HashSet<SocketId, foldhash::fast::RandomState>,
     by_socket: HashMap<SocketId, Handle, foldhash::fast::RandomState>,
     pub(super) listeners: Listeners,
     peers: Peers,
@@ -81,6 +83,7 @@ impl ConnectionTable {
     pub fn new(capacity: usize) -> Self {
         ConnectionTable {
             entries: Arena::new(),
+            existing: HashSet::default(),
             by_socket: HashMap::default(),
             listeners: Listeners::default(),
             peers: Peers::default(),
@@ -100,6 +103,11 @@ impl ConnectionTable {
     /// Whether there is no socket.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Sockets that were connected when tracing began: whose they are cannot be concluded.
+    pub fn existing(&mut self, sockets: impl IntoIterator<Item = SocketId>) {
+        self.existing.extend(sockets);
     }
 
     /// Connections that have been reported as opened or accepted and not yet as closed.

@@ -9,7 +9,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use super::hooks::Moment;
@@ -26,7 +26,6 @@ pub fn is_canary() -> bool {
 /// What was done, and which moments have not been seen yet.
 #[derive(Debug)]
 pub struct Canary {
-    child: Child,
     own_tgid: u32,
     /// Known from its fork on: its PID may be another one in our own PID namespace.
     child_tgid: Option<u32>,
@@ -39,11 +38,13 @@ impl Canary {
     /// Does everything that should be seen. `moments` are those that have a hook; `own_tgid` is our
     /// PID in the initial PID namespace.
     pub fn release(own_tgid: u32, moments: impl IntoIterator<Item = Moment>) -> io::Result<Self> {
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe")
             .arg0(NAME)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
+        // However slow the machine: from here on the hooks have had their chance.
+        child.wait()?;
         let no_loopback = connect_to_self().err();
         let fails =
             |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
@@ -61,7 +62,6 @@ impl Canary {
             })
             .collect();
         Ok(Self {
-            child,
             own_tgid,
             child_tgid: None,
             waiting,
@@ -106,11 +106,6 @@ impl Canary {
     /// The moments that have not been seen yet.
     pub fn waiting(&self) -> &[Moment] {
         &self.waiting
-    }
-
-    /// Collects the copy, which has long exited.
-    pub fn end(mut self) -> io::Result<()> {
-        self.child.wait().map(drop)
     }
 }
 

@@ -14,7 +14,8 @@ use rustix::{
 /// Opens the root of the unified hierarchy: where it is mounted, or else through a mount of our own
 /// that nobody else sees and that goes with the descriptor.
 pub fn open_root() -> io::Result<OwnedFd> {
-    if let Some(path) = mounted_at(&fs::read_to_string("/proc/self/mountinfo")?) {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    if let Some(path) = mounted_at(&mountinfo, "cgroup2") {
         return Ok(open(
             &path,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -30,14 +31,15 @@ pub fn open_root() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// The mount of the whole unified hierarchy, from the text of a mountinfo file (proc(5)).
-fn mounted_at(mountinfo: &str) -> Option<PathBuf> {
+/// Where the whole of a file system of this type is mounted, from the text of a mountinfo file
+/// (proc(5)).
+pub(super) fn mounted_at(mountinfo: &str, filesystem: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ');
         let (root, point) = (fields.nth(3)?, fields.next()?);
-        let is_root = after.starts_with("cgroup2 ") && root == "/";
-        is_root.then(|| Path::new(&unescape(point)).to_path_buf())
+        let is_whole = after.split(' ').next() == Some(filesystem) && root == "/";
+        is_whole.then(|| Path::new(&unescape(point)).to_path_buf())
     })
 }
 
@@ -62,13 +64,23 @@ mod tests {
 42 32 0:37 /kubepods /mnt/part rw - cgroup2 cgroup2 rw
 43 32 0:37 / /sys/fs/my\\040cgroup rw,nosuid shared:10 - cgroup2 cgroup2 rw
 ";
-        assert_eq!(mounted_at(mountinfo), Some("/sys/fs/my cgroup".into()));
+        assert_eq!(
+            mounted_at(mountinfo, "cgroup2"),
+            Some("/sys/fs/my cgroup".into())
+        );
+        assert_eq!(
+            mounted_at(mountinfo, "cgroup"),
+            Some("/sys/fs/cgroup/cpu".into())
+        );
     }
 
     #[test]
     fn without_a_unified_hierarchy_nothing_is_found() {
         assert_eq!(
-            mounted_at("33 32 0:28 / /sys/fs/cgroup rw - cgroup cgroup rw\n"),
+            mounted_at(
+                "33 32 0:28 / /sys/fs/cgroup rw - cgroup cgroup rw\n",
+                "cgroup2"
+            ),
             None
         );
     }

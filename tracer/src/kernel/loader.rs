@@ -159,7 +159,11 @@ pub fn attach(options: &Options) -> Result<Attached, LoadError> {
     })
 }
 
-fn load_object(options: &Options, btf: &Btf, aya_btf: &aya::Btf) -> Result<Ebpf, LoadError> {
+pub(super) fn load_object(
+    options: &Options,
+    btf: &Btf,
+    aya_btf: &aya::Btf,
+) -> Result<Ebpf, LoadError> {
     raise_memlock_limit();
     let layout = layout::resolve(btf)?;
     let has_task_btf = btf.parameters("bpf_get_current_task_btf")?.is_some();
@@ -194,11 +198,12 @@ fn raise_memlock_limit() {
     let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
-struct Attacher<'a> {
-    ebpf: &'a mut Ebpf,
-    btf: &'a Btf,
-    aya_btf: &'a aya::Btf,
-    root_cgroup: Option<OwnedFd>,
+/// Attaches programs of an object that is loaded.
+pub(super) struct Attacher<'a> {
+    pub(super) ebpf: &'a mut Ebpf,
+    pub(super) btf: &'a Btf,
+    pub(super) aya_btf: &'a aya::Btf,
+    pub(super) root_cgroup: Option<OwnedFd>,
 }
 
 impl Attacher<'_> {
@@ -256,7 +261,7 @@ impl Attacher<'_> {
     }
 
     /// Attaches all hooks of a way, or none.
-    fn attach_way(&mut self, way: &Way) -> Result<(), Refusal> {
+    pub(super) fn attach_way(&mut self, way: &Way) -> Result<(), Refusal> {
         for (index, &hook) in way.hooks.iter().enumerate() {
             if let Err(reason) = self.attach_hook(hook) {
                 for attached in &way.hooks[..=index] {
@@ -315,7 +320,7 @@ impl Attacher<'_> {
         }
     }
 
-    fn unload(&mut self, program: &str) {
+    pub(super) fn unload(&mut self, program: &str) {
         // What is not loaded need not be unloaded: that error says nothing.
         let _ = match self.ebpf.program_mut(program) {
             Some(Program::BtfTracePoint(program)) => program.unload(),

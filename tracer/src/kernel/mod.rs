@@ -3,6 +3,8 @@
 pub mod btf;
 pub mod canary;
 pub mod cgroup;
+pub mod configuration;
+pub mod facts;
 pub mod hooks;
 pub mod inventory;
 pub mod layout;
@@ -11,4 +13,5 @@ pub mod loader;
 pub mod log;
 pub mod losses;
 pub mod privileges;
+pub mod survey;
 pub mod tracefs;

@@ -4,6 +4,8 @@
 
 use std::fs;
 
+use serde::Serialize;
+
 /// A capability that is needed, and what also grants it.
 struct Needed {
     name: &'static str,
@@ -32,6 +34,36 @@ const NEEDED: [Needed; 3] = [
     },
 ];
 
+/// A capability that is needed, and whether this process has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Privilege {
+    /// As capabilities(7) names it.
+    pub capability: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+    /// Whether it, or one that includes it, is effective; `None` where /proc does not tell.
+    pub held: Option<bool>,
+}
+
+impl Needed {
+    fn is_in(&self, set: u64) -> bool {
+        let has = |bit: u32| set >> bit & 1 == 1;
+        has(self.bit) || (self.bit >= 38 && has(SYS_ADMIN))
+    }
+}
+
+/// Every capability that is needed.
+pub fn needed() -> Vec<Privilege> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = effective(&status);
+    let privilege = |needed: &Needed| Privilege {
+        capability: needed.name,
+        purpose: needed.purpose,
+        held: set.map(|set| needed.is_in(set)),
+    };
+    NEEDED.iter().map(privilege).collect()
+}
+
 /// What is missing, each with its purpose; empty if nothing is.
 pub fn missing() -> Vec<String> {
     // Where /proc does not tell, the kernel will.
@@ -48,13 +80,9 @@ fn effective(status: &str) -> Option<u64> {
 }
 
 fn missing_from(set: u64) -> Vec<String> {
-    let has = |bit: u32| set >> bit & 1 == 1;
     NEEDED
         .iter()
-        .filter(|needed| {
-            let by_admin = needed.bit >= 38 && has(SYS_ADMIN);
-            !has(needed.bit) && !by_admin
-        })
+        .filter(|needed| !needed.is_in(set))
         .map(|needed| format!("{} ({})", needed.name, needed.purpose))
         .collect()
 }

@@ -30,6 +30,8 @@ pub struct LineSink {
     shed: u64,
     shed_total: Arc<AtomicU64>,
     last_time: BootTime,
+    /// Whether lines wait for the start to succeed.
+    held: bool,
 }
 
 impl LineSink {
@@ -45,6 +47,7 @@ impl LineSink {
             shed: 0,
             shed_total: Arc::default(),
             last_time: BootTime::default(),
+            held: false,
         }
     }
 
@@ -56,6 +59,17 @@ impl LineSink {
     /// How many events were shed so far, for the metrics.
     pub fn shed_total(&self) -> Arc<AtomicU64> {
         self.shed_total.clone()
+    }
+
+    /// Keeps the lines back until [`Self::release`].
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Hands the lines on from now on.
+    pub fn release(&mut self) {
+        self.held = false;
+        self.flush();
     }
 
     /// Hands on the last lines and what was shed. The writer then finishes.
@@ -103,6 +117,9 @@ impl Sink for LineSink {
     }
 
     fn flush(&mut self) {
+        if self.held {
+            return;
+        }
         if !self.chunks.has_room(self.buffer.len()) {
             self.shed += self.events;
             self.shed_total.fetch_add(self.events, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 //! in columns. Names, paths and arguments reach the terminal only as [`text::write_terminal`]
 //! leaves them.
 
-mod paint;
+pub(crate) mod paint;
 mod quantity;
 
 use std::io::Write as _;

@@ -2,7 +2,7 @@
 
 /// What a piece of text means to the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     Plain,
     Faint,
     Strong,
@@ -28,16 +28,16 @@ impl Style {
 }
 
 /// Writes text in a style, or without any where colours are not wanted.
-pub(super) struct Painter {
+pub(crate) struct Painter {
     color: bool,
 }
 
 impl Painter {
-    pub(super) fn new(color: bool) -> Self {
+    pub(crate) fn new(color: bool) -> Self {
         Self { color }
     }
 
-    pub(super) fn paint(&self, style: Style, text: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn paint(&self, style: Style, text: &[u8], out: &mut Vec<u8>) {
         if !self.color || style == Style::Plain {
             out.extend_from_slice(text);
             return;

@@ -1,0 +1,279 @@
+//! What the doctor found, in the form that `-o json` prints.
+//!
+//! In: facts, privileges, the survey of hooks and the check. Out: a [`Report`], problems included.
+
+use serde::Serialize;
+
+use super::advice;
+use super::check::Check;
+use crate::commands::VERSION;
+use crate::kernel::facts::Facts;
+use crate::kernel::hooks::{HookMode, Moment, Way};
+use crate::kernel::loader::{LoadError, Options};
+use crate::kernel::privileges::Privilege;
+use crate::kernel::survey::{Survey, Surveyed, Trial};
+use crate::observation::{Loss, LossUnit};
+
+/// Everything that was found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    /// Whether `run` with these options would work.
+    pub(super) would_run: bool,
+    /// Of the tracer.
+    pub(super) version: &'static str,
+    /// The mode that was asked for.
+    pub(super) hook_mode: Option<&'static str>,
+    pub(super) kernel: Facts,
+    pub(super) privileges: Vec<Privilege>,
+    /// Why no hook could be tried.
+    pub(super) programs_refused: Option<String>,
+    pub(super) moments: Vec<MomentReport>,
+    pub(super) task_iterator: Option<TaskIterator>,
+    pub(super) check: Option<CheckReport>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A moment and the ways to see it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MomentReport {
+    /// For programs.
+    pub(super) moment: &'static str,
+    /// For people.
+    pub(super) name: &'static str,
+    pub(super) essential: bool,
+    /// The hooks that serve it.
+    pub(super) chosen: Option<Vec<String>>,
+    /// What the chosen way does not show.
+    pub(super) lost: Option<&'static str>,
+    pub(super) ways: Vec<WayReport>,
+}
+
+/// A way that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct WayReport {
+    /// `None` if it serves in every mode.
+    pub(super) mode: Option<&'static str>,
+    pub(super) hooks: Vec<String>,
+    pub(super) verdict: Verdict,
+    /// The hook that was refused.
+    pub(super) refused_hook: Option<String>,
+    /// The kernel's words.
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Chosen,
+    Works,
+    Refused,
+}
+
+/// How the processes are known that are older than the tracer.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TaskIterator {
+    /// How many processes it showed.
+    pub(super) processes: Option<usize>,
+    /// The kernel's words, if it is refused.
+    pub(super) reason: Option<String>,
+}
+
+/// What came of a session.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct CheckReport {
+    /// Why there was none.
+    pub(super) error: Option<String>,
+    pub(super) attach_ms: u64,
+    pub(super) start_ms: u64,
+    /// Names of the moments that the canary showed.
+    pub(super) seen: Vec<&'static str>,
+    /// Those that have a hook which did not see the canary.
+    pub(super) unseen: Vec<&'static str>,
+    /// Those that have a hook and were not tried.
+    pub(super) unchecked: Vec<&'static str>,
+    /// Events of the host during the check.
+    pub(super) events: u64,
+    pub(super) losses: Vec<LossReport>,
+}
+
+/// Something that was lost during the check.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LossReport {
+    pub(super) stage: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) count: u64,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    /// Whether `run` fails by it.
+    pub(super) essential: bool,
+    pub(super) problem: String,
+    pub(super) remedy: String,
+}
+
+impl Report {
+    pub(super) fn new(
+        options: &Options,
+        kernel: Facts,
+        privileges: Vec<Privilege>,
+        survey: Result<Survey, LoadError>,
+        check: Option<Check>,
+    ) -> Self {
+        let (survey, programs_refused) = match survey {
+            Ok(survey) => (Some(survey), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let moments: Vec<_> = survey
+            .iter()
+            .flat_map(|survey| &survey.moments)
+            .map(MomentReport::new)
+            .collect();
+        let mut report = Self {
+            would_run: false,
+            version: VERSION,
+            hook_mode: options.mode.map(HookMode::name),
+            kernel,
+            privileges,
+            programs_refused,
+            check: check.map(|check| CheckReport::new(check, &moments)),
+            moments,
+            task_iterator: survey.map(|survey| TaskIterator::new(survey.task_iterator)),
+            problems: Vec::new(),
+        };
+        report.problems = advice::problems(&report, options.degraded);
+        report.would_run = !report.problems.iter().any(|problem| problem.essential);
+        report
+    }
+}
+
+impl MomentReport {
+    fn new(surveyed: &Surveyed) -> Self {
+        let chosen = surveyed.chosen();
+        Self {
+            moment: key(surveyed.moment),
+            name: surveyed.moment.name(),
+            essential: surveyed.moment.is_essential(),
+            chosen: chosen.map(|way| hooks(&way)),
+            lost: chosen.and_then(|way| lost(surveyed.moment, way.mode)),
+            ways: surveyed
+                .trials
+                .iter()
+                .map(|trial| WayReport::new(trial, chosen))
+                .collect(),
+        }
+    }
+}
+
+impl WayReport {
+    fn new(trial: &Trial, chosen: Option<Way>) -> Self {
+        let refusal = trial.refusal.as_ref();
+        let verdict = match refusal {
+            Some(_) => Verdict::Refused,
+            None if chosen == Some(trial.way) => Verdict::Chosen,
+            None => Verdict::Works,
+        };
+        Self {
+            mode: trial.way.mode.map(HookMode::name),
+            hooks: hooks(&trial.way),
+            verdict,
+            refused_hook: refusal.map(|refusal| refusal.hook.point.to_string()),
+            reason: refusal.map(|refusal| refusal.reason.clone()),
+        }
+    }
+}
+
+impl TaskIterator {
+    fn new(result: Result<usize, String>) -> Self {
+        Self {
+            processes: result.as_ref().ok().copied(),
+            reason: result.err(),
+        }
+    }
+}
+
+impl CheckReport {
+    fn new(check: Check, moments: &[MomentReport]) -> Self {
+        let is_blind = |moment: &Moment| check.blind.iter().any(|blind| blind.moment == *moment);
+        let (unseen, seen): (Vec<Moment>, Vec<Moment>) =
+            check.checked.iter().partition(|moment| is_blind(moment));
+        let keys = |moments: &[Moment]| moments.iter().map(|&moment| key(moment)).collect();
+        let checked: Vec<_> = keys(&check.checked);
+        let unchecked = moments
+            .iter()
+            .filter(|moment| moment.chosen.is_some() && !checked.contains(&moment.moment));
+        Self {
+            attach_ms: milliseconds(check.attach_took),
+            start_ms: milliseconds(check.start_took),
+            seen: keys(&seen),
+            unseen: keys(&unseen),
+            unchecked: unchecked.map(|moment| moment.moment).collect(),
+            events: check.observations,
+            losses: check.losses.iter().map(LossReport::new).collect(),
+            error: check.error,
+        }
+    }
+}
+
+impl LossReport {
+    fn new(loss: &Loss) -> Self {
+        Self {
+            stage: loss.stage,
+            kind: loss.kind,
+            unit: match loss.unit {
+                LossUnit::Record => "record",
+                LossUnit::Event => "event",
+            },
+            count: loss.count,
+        }
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What programs call a moment.
+fn key(moment: Moment) -> &'static str {
+    match moment {
+        Moment::Fork => "fork",
+        Moment::Exec => "exec",
+        Moment::Exit => "exit",
+        Moment::Connect => "connect",
+        Moment::Accept => "accept",
+        Moment::ConnectErrorV4 => "connect_error_v4",
+        Moment::ConnectErrorV6 => "connect_error_v6",
+        Moment::State => "state",
+        Moment::Reset => "reset",
+    }
+}
+
+/// The hooks of a way; where it has none of its own, state changes stand in.
+fn hooks(way: &Way) -> Vec<String> {
+    if way.hooks.is_empty() {
+        return vec!["tp_btf:inet_sock_set_state".to_owned()];
+    }
+    way.hooks
+        .iter()
+        .map(|hook| hook.point.to_string())
+        .collect()
+}
+
+/// What a way shows less of than the best one.
+fn lost(moment: Moment, mode: Option<HookMode>) -> Option<&'static str> {
+    match (moment, mode?) {
+        (Moment::Accept, HookMode::Kprobe) => {
+            Some("a kretprobe can miss an accept when very many are under way at once")
+        }
+        (Moment::Accept, HookMode::Tracepoint) => Some(
+            "an accept through io_uring that does not ask for the peer's address is attributed to the \
+             listener's owner, as inferred",
+        ),
+        (Moment::ConnectErrorV4 | Moment::ConnectErrorV6, HookMode::Tracepoint) => {
+            Some("attempts that fail before they begin are told without their errno")
+        }
+        _ => None,
+    }
+}

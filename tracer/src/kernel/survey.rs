@@ -1,0 +1,111 @@
+//! Tries every way to see every moment, for `tracer doctor`.
+//!
+//! In: options and the embedded object. Out: for each way, in order, whether the kernel accepts it,
+//! or its own words. Each way is attached and detached again before the next; nothing stays.
+
+use super::{
+    btf::Btf,
+    hooks::{self, HookMode, Moment, StandIn, Way},
+    inventory,
+    loader::{self, Attacher, LoadError, Options, Refusal},
+};
+
+/// One way, tried.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Which.
+    pub way: Way,
+    /// What the kernel refused, if it did.
+    pub refusal: Option<Refusal>,
+}
+
+/// A moment, and what became of each way to see it.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// Which moment.
+    pub moment: Moment,
+    /// In the order in which the loader tries them.
+    pub trials: Vec<Trial>,
+}
+
+impl Surveyed {
+    /// The way that the loader takes: the first that works.
+    pub fn chosen(&self) -> Option<Way> {
+        let mut trials = self.trials.iter();
+        trials
+            .find(|trial| trial.refusal.is_none())
+            .map(|trial| trial.way)
+    }
+}
+
+/// What the kernel offers.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Every moment, in the order in which they are attached.
+    pub moments: Vec<Surveyed>,
+    /// How many processes the task iterator shows, or why it does not.
+    pub task_iterator: Result<usize, String>,
+}
+
+/// Tries everything that `options` allow. Nothing but a refusal of the object as a whole ends it early.
+pub fn survey(options: &Options) -> Result<Survey, LoadError> {
+    let btf = Btf::of_running_kernel()?;
+    let aya_btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
+    let mut ebpf = loader::load_object(options, &btf, &aya_btf)?;
+    let mut attacher = Attacher {
+        ebpf: &mut ebpf,
+        btf: &btf,
+        aya_btf: &aya_btf,
+        root_cgroup: None,
+    };
+    let moments = attacher.try_all(options.mode);
+    let task_iterator = loader::open_task_iterator(&mut ebpf, &aya_btf).and_then(|iterator| {
+        let inventory = inventory::from_iterator(iterator).map_err(|error| error.to_string())?;
+        Ok(inventory.processes.len())
+    });
+    Ok(Survey {
+        moments,
+        task_iterator,
+    })
+}
+
+impl Attacher<'_> {
+    fn try_all(&mut self, mode: Option<HookMode>) -> Vec<Surveyed> {
+        let mut stand_in = StandIn::default();
+        let mut surveyed = Vec::new();
+        for moment in Moment::ALL {
+            let trials = self.try_moment(moment, stand_in, mode);
+            let found = Surveyed { moment, trials };
+            let is_stand_in = found
+                .chosen()
+                .is_some_and(|way| way.mode == Some(HookMode::Tracepoint));
+            match moment {
+                Moment::Connect => stand_in.connect = is_stand_in,
+                Moment::Accept => stand_in.accept = is_stand_in,
+                _ => {}
+            }
+            surveyed.push(found);
+        }
+        surveyed
+    }
+
+    fn try_moment(
+        &mut self,
+        moment: Moment,
+        stand_in: StandIn,
+        mode: Option<HookMode>,
+    ) -> Vec<Trial> {
+        let is_wanted = |way: &&Way| mode.is_none() || way.mode.is_none() || way.mode == mode;
+        hooks::ways(moment, stand_in)
+            .iter()
+            .filter(is_wanted)
+            .map(|&way| {
+                let refusal = self.attach_way(&way).err();
+                for hook in way.hooks {
+                    self.unload(hook.program);
+                }
+                Trial { way, refusal }
+            })
+            .collect()
+    }
+}
