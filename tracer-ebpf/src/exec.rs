@@ -94,13 +94,15 @@ unsafe fn tell(task: Direct, scratch: *mut Scratch) -> Option<()> {
         (*exec).padding = 0;
         (*exec).padding2 = 0;
         let mut flags = 0;
-        if path.is_internal() {
+        let end_of_path = if path.is_internal() {
             flags |= EXEC_MEMFD;
-        } else if path.is_deleted() {
-            flags |= EXEC_DELETED;
-        }
-
-        let end_of_path = path.write(strings, 0, PATH_LIMIT);
+            path.write_name(strings)
+        } else {
+            if path.is_deleted() {
+                flags |= EXEC_DELETED;
+            }
+            path.write(strings, 0, PATH_LIMIT)
+        };
         if end_of_path.truncated {
             flags |= EXEC_PATH_TRUNCATED;
         }

@@ -51,7 +51,13 @@ fn a_connect_without_a_route_fails() {
 }
 
 fn a_connect_given_up_by_its_process_is_cancelled() {
-    let ((pid, fact), events) = common::observe(|| workload::run("give-up", &[]));
+    // What was given up is told once no system call can say more about it.
+    let ((pid, fact), events) = common::run(|tracer| {
+        let act = || workload::run("give-up", &[]);
+        tracer.observe_until(act, "the failure", |(pid, _), event| {
+            event.is("connection_failed", *pid)
+        })
+    });
     let failed = the_failure(&events, pid, port(&fact));
     failed.expect("/error/code", "ECANCELED");
     failed.expect("/tracer/state", "S0");

@@ -66,6 +66,23 @@ impl Path {
         read_remote::<i64>(namespace) == Some(MNT_NS_INTERNAL)
     }
 
+    /// Writes the file's own name, with its NUL, at the beginning of `buffer`.
+    ///
+    /// # Safety
+    /// `buffer` must be writable for a component.
+    #[inline(always)]
+    pub(crate) unsafe fn write_name(self, buffer: *mut u8) -> Written {
+        let name = read_remote::<*const u8>(self.dentry.wrapping_add(layout!(dentry_name) as usize));
+        let name = name.unwrap_or(core::ptr::null());
+        // SAFETY: by the caller's promise; the helper checks the source.
+        let length = unsafe {
+            bpf_probe_read_kernel_str(buffer.cast(), COMPONENT_MAX as u32, name.cast())
+        };
+        let truncated = length <= 0 || length > COMPONENT_MAX as i64;
+        let used = if truncated { 0 } else { length as usize };
+        Written { used, truncated }
+    }
+
     /// Writes the components from the file up to the root, each with its NUL, into `buffer` from
     /// `used` on, as long as they end before `limit`.
     ///

@@ -77,7 +77,7 @@ impl fmt::Display for Point {
             Self::Kprobe(name) => write!(f, "kprobe:{name}"),
             Self::Kretprobe(name) => write!(f, "kretprobe:{name}"),
             Self::Cgroup(name) => write!(f, "cgroup:{name}"),
-            Self::Tracepoint(category, name) => write!(f, "tracepoint:{category}:{name}"),
+            Self::Tracepoint(category, name) => write!(f, "tracepoint:{category}/{name}"),
         }
     }
 }
