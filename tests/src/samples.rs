@@ -11,7 +11,7 @@ use tracer::observation::{
     ConnState, Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
 };
 use tracer::output::Context;
-use tracer::output::names::HookNames;
+use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
 use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
 
@@ -32,7 +32,10 @@ pub fn context() -> Context {
         hooks: HookNames {
             connect: "fentry:tcp_connect".into(),
             accept: "fexit:inet_csk_accept".into(),
-            connect_error: "fexit:tcp_v4_connect".into(),
+            connect_error: ByFamily {
+                ipv4: "fexit:tcp_v4_connect".into(),
+                ipv6: "fexit:tcp_v6_connect".into(),
+            },
             state: "tp_btf:inet_sock_set_state".into(),
             ..HookNames::default()
         },

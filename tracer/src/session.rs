@@ -22,7 +22,7 @@ use crate::{
         losses::Losses,
     },
     observation::Sink,
-    output::names::HookNames,
+    output::names::{ByFamily, HookNames},
     pipeline::Pipeline,
     state::{Limits, State},
 };
@@ -201,21 +201,17 @@ fn take_inventory(
     remarks: &mut Vec<String>,
 ) -> Result<ProcessKey, StartError> {
     let taken_at = clock::boot_time();
-    let inventory = match loader::open_iterator(
-        &mut attached.ebpf,
-        &attached.btf,
-        "existing_tasks",
-        "task",
-    ) {
-        Ok(iterator) => inventory::from_iterator(iterator),
-        Err(refusal) => {
-            remarks.push(format!(
+    let inventory =
+        match loader::open_iterator(&mut attached.ebpf, &attached.btf, "existing_tasks", "task") {
+            Ok(iterator) => inventory::from_iterator(iterator),
+            Err(refusal) => {
+                remarks.push(format!(
                 "task iterator refused ({refusal}): processes that are older than tracer are known \
                  from /proc, with start times in ticks"
             ));
-            inventory::from_proc()
-        }
-    };
+                inventory::from_proc()
+            }
+        };
     let inventory = inventory.map_err(StartError::Inventory)?;
     state.inventory(taken_at, inventory.processes);
     let sockets = loader::open_iterator(
@@ -224,7 +220,10 @@ fn take_inventory(
         "open_connections",
         "task_file",
     );
-    match sockets.map_err(io::Error::other).and_then(live_totals::read) {
+    match sockets
+        .map_err(io::Error::other)
+        .and_then(live_totals::read)
+    {
         Ok(sockets) => state.existing_sockets(sockets.into_keys()),
         Err(error) => remarks.push(format!("file iterator refused ({error}): no live totals")),
     }
@@ -262,34 +261,35 @@ pub fn describe(choice: &Choice) -> String {
 
 /// What `tracer.hook` says for each opening.
 fn hook_names(choices: &[Choice]) -> HookNames {
-    let points = |moment| {
-        let choice = choices.iter().find(|choice| choice.moment == moment);
-        choice
-            .and_then(|choice| choice.way)
-            .map_or(&[][..], |way| way.hooks)
-    };
-    let first = |moment, wanted: fn(Point) -> bool| {
-        let hook = points(moment).iter().find(|hook| wanted(hook.point));
+    let choice = |moment| choices.iter().find(|choice| choice.moment == moment);
+    let nth = |moment, wanted: fn(Point) -> bool, index| {
+        let way = choice(moment).and_then(|choice| choice.way);
+        let hooks = way.map_or(&[][..], |way| way.hooks).iter();
+        let hook = hooks.filter(|hook| wanted(hook.point)).nth(index);
         hook.map_or_else(String::new, |hook| hook.point.to_string())
     };
-    let of_connect = choices
-        .iter()
-        .find(|choice| choice.moment == Moment::Connect);
+    let cgroup = |point| matches!(point, Point::Cgroup(_));
+    let not_cgroup = |point| !matches!(point, Point::Cgroup(_));
+    let by_family = |wanted| ByFamily {
+        ipv4: nth(Moment::ConnectErrorV4, wanted, 0),
+        ipv6: nth(Moment::ConnectErrorV6, wanted, 0),
+    };
+    let at_accept = |point| matches!(point, Point::Fexit(..) | Point::Kretprobe(_));
     HookNames {
-        connect: of_connect.map_or_else(String::new, describe),
-        accept: first(Moment::Accept, |point| {
-            matches!(point, Point::Fexit(..) | Point::Kretprobe(_))
-        }),
-        accept_exit: first(Moment::Accept, |point| {
-            matches!(point, Point::Tracepoint(..))
-        }),
-        peer_name: first(Moment::Accept, |point| matches!(point, Point::Cgroup(_))),
-        connect_error: first(Moment::ConnectErrorV4, |point| {
-            !matches!(point, Point::Cgroup(_))
-        }),
-        attempt: first(Moment::ConnectErrorV4, |point| {
-            matches!(point, Point::Cgroup(_))
-        }),
-        state: first(Moment::State, |_| true),
+        connect: choice(Moment::Connect).map_or_else(String::new, describe),
+        accept: nth(Moment::Accept, at_accept, 0),
+        accept_exit: nth(
+            Moment::Accept,
+            |point| matches!(point, Point::Tracepoint(..)),
+            0,
+        ),
+        // The way's cgroup programs stand in this order.
+        peer_name: ByFamily {
+            ipv4: nth(Moment::Accept, cgroup, 0),
+            ipv6: nth(Moment::Accept, cgroup, 1),
+        },
+        connect_error: by_family(not_cgroup),
+        attempt: by_family(cgroup),
+        state: nth(Moment::State, |_| true, 0),
     }
 }

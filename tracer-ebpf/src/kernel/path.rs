@@ -72,12 +72,12 @@ impl Path {
     /// `buffer` must be writable for a component.
     #[inline(always)]
     pub(crate) unsafe fn write_name(self, buffer: *mut u8) -> Written {
-        let name = read_remote::<*const u8>(self.dentry.wrapping_add(layout!(dentry_name) as usize));
+        let name =
+            read_remote::<*const u8>(self.dentry.wrapping_add(layout!(dentry_name) as usize));
         let name = name.unwrap_or(core::ptr::null());
         // SAFETY: by the caller's promise; the helper checks the source.
-        let length = unsafe {
-            bpf_probe_read_kernel_str(buffer.cast(), COMPONENT_MAX as u32, name.cast())
-        };
+        let length =
+            unsafe { bpf_probe_read_kernel_str(buffer.cast(), COMPONENT_MAX as u32, name.cast()) };
         let truncated = length <= 0 || length > COMPONENT_MAX as i64;
         let used = if truncated { 0 } else { length as usize };
         Written { used, truncated }
@@ -90,7 +90,10 @@ impl Path {
     /// `buffer` must be writable up to [`PATHS_MASK`] and a component beyond.
     #[inline(always)]
     pub(crate) unsafe fn write(self, buffer: *mut u8, used: usize, limit: usize) -> Written {
-        let Self { mut mount, mut dentry } = self;
+        let Self {
+            mut mount,
+            mut dentry,
+        } = self;
         let mut used = used;
         for _ in 0..MOUNTS {
             let root = read_remote(mount.wrapping_add(layout!(vfsmount_root) as usize));
@@ -106,14 +109,22 @@ impl Path {
                 read_remote(this.wrapping_add(layout!(mount_parent) as usize));
             let point: Option<*const u8> =
                 read_remote(this.wrapping_add(layout!(mount_mountpoint) as usize));
-            let (Some(above), Some(point)) = (above, point) else { break };
+            let (Some(above), Some(point)) = (above, point) else {
+                break;
+            };
             if above == this {
-                return Written { used, truncated: false };
+                return Written {
+                    used,
+                    truncated: false,
+                };
             }
             dentry = point;
             mount = above.wrapping_add(layout!(mount_mnt) as usize);
         }
-        Written { used, truncated: true }
+        Written {
+            used,
+            truncated: true,
+        }
     }
 }
 
@@ -144,7 +155,10 @@ unsafe fn write_within(
             )
         };
         if dentry == root || dentry == parent {
-            return Written { used, truncated: false };
+            return Written {
+                used,
+                truncated: false,
+            };
         }
         if used > limit - COMPONENT_MAX {
             break;
@@ -160,7 +174,10 @@ unsafe fn write_within(
         used = bounded::<PATHS_MASK>(used + length as usize);
         dentry = parent;
     }
-    Written { used, truncated: true }
+    Written {
+        used,
+        truncated: true,
+    }
 }
 
 /// The same value, provided that it is not above `MASK`, which is all that the verifier then knows of

@@ -47,7 +47,10 @@ const SAMPLE: u64 = 10;
 const FINISH: Duration = Duration::from_secs(4);
 
 /// No process has this key.
-const NOBODY: ProcessKey = ProcessKey { tgid: 0, start_ns: u64::MAX };
+const NOBODY: ProcessKey = ProcessKey {
+    tgid: 0,
+    start_ns: u64::MAX,
+};
 
 /// Where observations go.
 struct Sinks {
@@ -121,7 +124,15 @@ async fn trace(config: Config) -> Result<(), Failure> {
     }
 
     let serves = server.is_some();
-    let ended = run(&mut session, &mut ends, &mut writer, &metrics, &offset, serves).await;
+    let ended = run(
+        &mut session,
+        &mut ends,
+        &mut writer,
+        &metrics,
+        &offset,
+        serves,
+    )
+    .await;
     drop(session.programs);
     let sinks = session.pipeline.finish();
     if let Some(server) = server {
@@ -190,7 +201,9 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
 fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
     let own_key = Some(session.own_key);
     let open = session.pipeline.state().open_connections();
-    let mut open = open.filter(|connection| connection.owner != own_key).peekable();
+    let mut open = open
+        .filter(|connection| connection.owner != own_key)
+        .peekable();
     if open.peek().is_none() {
         return;
     }

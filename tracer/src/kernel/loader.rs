@@ -422,8 +422,10 @@ pub fn open_iterator(
     over: &str,
 ) -> Result<File, String> {
     let mut open = || -> Result<File, ProgramError> {
-        let program: &mut Iter =
-            ebpf.program_mut(program).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let program: &mut Iter = ebpf
+            .program_mut(program)
+            .ok_or(ProgramError::NotLoaded)?
+            .try_into()?;
         if program.fd().is_err() {
             program.load(over, btf)?;
         }

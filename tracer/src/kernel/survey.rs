@@ -59,10 +59,12 @@ pub fn survey(options: &Options) -> Result<Survey, LoadError> {
         root_cgroup: None,
     };
     let moments = attacher.try_all(options.mode);
-    let task_iterator = loader::open_iterator(&mut ebpf, &aya_btf, "existing_tasks", "task").and_then(|iterator| {
-        let inventory = inventory::from_iterator(iterator).map_err(|error| error.to_string())?;
-        Ok(inventory.processes.len())
-    });
+    let task_iterator = loader::open_iterator(&mut ebpf, &aya_btf, "existing_tasks", "task")
+        .and_then(|iterator| {
+            let inventory =
+                inventory::from_iterator(iterator).map_err(|error| error.to_string())?;
+            Ok(inventory.processes.len())
+        });
     Ok(Survey {
         moments,
         task_iterator,

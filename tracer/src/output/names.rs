@@ -1,7 +1,7 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
 use crate::event::Errno;
-use crate::observation::{ConnState, Direction, LossUnit, Opening};
+use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::image::{Image, Provenance, Relation};
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
@@ -15,25 +15,42 @@ pub struct HookNames {
     /// The exit of accept (tracepoint mode).
     pub accept_exit: String,
     /// The request for the peer's address (tracepoint mode).
-    pub peer_name: String,
+    pub peer_name: ByFamily,
     /// Attempts that fail before they begin.
-    pub connect_error: String,
+    pub connect_error: ByFamily,
     /// The request to connect (tracepoint mode).
-    pub attempt: String,
+    pub attempt: ByFamily,
     /// State changes and listening sockets.
     pub state: String,
 }
 
+/// A hook for sockets of each family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByFamily {
+    /// `AF_INET`.
+    pub ipv4: String,
+    /// `AF_INET6`.
+    pub ipv6: String,
+}
+
+impl ByFamily {
+    fn of(&self, ipv6: bool) -> &String {
+        if ipv6 { &self.ipv6 } else { &self.ipv4 }
+    }
+}
+
 impl HookNames {
-    /// The hook that showed an opening; `None` if no such hook is attached.
-    pub fn of(&self, opening: Opening) -> Option<&str> {
+    /// The hook that showed the opening of a connection; `None` if no such hook is attached.
+    pub fn of(&self, connection: &Connection) -> Option<&str> {
+        let ipv6 = connection.endpoints.ipv6_socket;
+        let opening = connection.opening;
         let name = match opening {
             Opening::Connect => &self.connect,
             Opening::Accept => &self.accept,
             Opening::AcceptExit => &self.accept_exit,
-            Opening::PeerName => &self.peer_name,
-            Opening::ConnectError => &self.connect_error,
-            Opening::Attempt => &self.attempt,
+            Opening::PeerName => self.peer_name.of(ipv6),
+            Opening::ConnectError => self.connect_error.of(ipv6),
+            Opening::Attempt => self.attempt.of(ipv6),
             Opening::State => &self.state,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())

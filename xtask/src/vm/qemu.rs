@@ -62,7 +62,7 @@ impl Machine<'_> {
         );
         qemu.args([
             "-accel",
-            "tcg,thread=multi",
+            "tcg,thread=single",
             "-cpu",
             "max,la57=off",
             "-smp",

@@ -133,7 +133,7 @@ impl Json {
         if let Some(state) = state {
             tracer.word(key!("state"), names::state(state));
         }
-        if let Some(hook) = self.hooks.of(connection.opening) {
+        if let Some(hook) = self.hooks.of(connection) {
             tracer.word(key!("hook"), hook);
         }
         tracer.word(
