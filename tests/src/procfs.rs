@@ -108,6 +108,43 @@ fn field(stat: &str, number: usize) -> Option<&str> {
     stat[stat.rfind(')')? + 2..].split(' ').nth(number - 3)
 }
 
+/// A TCP socket over IPv4 of this network namespace, as `/proc/net/tcp` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSocket {
+    /// Port of this end.
+    pub local: u16,
+    /// Port of the other end.
+    pub remote: u16,
+    /// include/net/tcp_states.h
+    pub state: u8,
+    /// Bytes received and not read; for a listener, connections that wait to be accepted.
+    pub waiting: u32,
+}
+
+impl TcpSocket {
+    /// `TIME_WAIT`.
+    pub const TIME_WAIT: u8 = 6;
+    /// `LISTEN`.
+    pub const LISTEN: u8 = 10;
+
+    /// All of them.
+    pub fn all() -> Vec<TcpSocket> {
+        let text = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+        text.lines().skip(1).filter_map(Self::parse).collect()
+    }
+
+    fn parse(line: &str) -> Option<TcpSocket> {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let port = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+        Some(TcpSocket {
+            local: port(fields.get(1)?)?,
+            remote: port(fields.get(2)?)?,
+            state: u8::from_str_radix(fields.get(3)?, 16).ok()?,
+            waiting: u32::from_str_radix(fields.get(4)?.rsplit(':').next()?, 16).ok()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

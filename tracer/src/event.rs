@@ -259,3 +259,10 @@ pub enum EventKind<'a> {
     /// This host sent a reset for a socket, perhaps just after its close.
     ResetSent(SocketId),
 }
+
+impl EventKind<'_> {
+    /// Whether it is about a process rather than a socket.
+    pub fn is_about_process(&self) -> bool {
+        matches!(self, Self::Fork { .. } | Self::Exec(_) | Self::Exit { .. })
+    }
+}

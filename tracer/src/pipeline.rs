@@ -12,6 +12,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use crate::{
     clock,
     decode::decode,
+    event::BootTime,
     kernel::{canary::Canary, losses::Losses},
     observation::{Loss, LossUnit, Sink},
     state::{Counters, State},
@@ -32,11 +33,20 @@ pub struct Pipeline<S> {
     sinks: S,
     canary: Option<Canary>,
     undecodable: u64,
+    /// When the last hook had been attached. What earlier hooks saw of connections before is half a
+    /// story, which the missing half would make wrong.
+    complete_since: BootTime,
 }
 
 impl<S: Sink> Pipeline<S> {
     /// Waits on `ring`; needs a tokio runtime.
-    pub fn new(ring: RingBuf<MapData>, losses: Losses, state: State, sinks: S) -> io::Result<Self> {
+    pub fn new(
+        ring: RingBuf<MapData>,
+        losses: Losses,
+        state: State,
+        sinks: S,
+        complete_since: BootTime,
+    ) -> io::Result<Self> {
         // SAFETY: the ring owns its descriptor and never changes it, and the `AsyncFd` owns the ring.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
         Ok(Self {
@@ -46,6 +56,7 @@ impl<S: Sink> Pipeline<S> {
             sinks,
             canary: None,
             undecodable: 0,
+            complete_since,
         })
     }
 
@@ -95,7 +106,9 @@ impl<S: Sink> Pipeline<S> {
                     if let Some(canary) = &mut self.canary {
                         canary.observe(&event);
                     }
-                    self.state.event(&event, &mut self.sinks);
+                    if event.time >= self.complete_since || event.kind.is_about_process() {
+                        self.state.event(&event, &mut self.sinks);
+                    }
                 }
                 Err(_) => self.undecodable += 1,
             }

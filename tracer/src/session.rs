@@ -124,8 +124,8 @@ impl<S: Sink> Session<S> {
             hooks: hook_names(&attached.choices),
             own_key,
         });
-        let pipeline =
-            Pipeline::new(attached.ring, losses, state, sinks).map_err(StartError::Ring)?;
+        let pipeline = Pipeline::new(attached.ring, losses, state, sinks, attached.complete_since)
+            .map_err(StartError::Ring)?;
         let mut session = Self {
             pipeline,
             programs: attached.ebpf,

@@ -17,6 +17,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::{Value, json};
 
 use super::{parsed, tell, word};
+use crate::procfs::TcpSocket;
+use crate::wait;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -132,6 +134,15 @@ impl Full {
         listen(&listener, 0)?;
         let address = SocketAddr::try_from(getsockname(&listener)?)?;
         let waiting = TcpStream::connect(address)?;
+        // The initiator is done before the acceptor is.
+        wait::until("the queue to be full", || {
+            let is_full = |socket: &TcpSocket| {
+                socket.state == TcpSocket::LISTEN
+                    && socket.local == address.port()
+                    && socket.waiting > 0
+            };
+            TcpSocket::all().iter().any(is_full).then_some(())
+        });
         Ok(Full {
             address,
             _listener: listener,

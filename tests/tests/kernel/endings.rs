@@ -5,8 +5,9 @@ use tests::bpf::{Objects, wait_until_gone};
 use tests::daemon::{Ended, Tracer};
 use tests::expectations::{expect_count, expect_no_loss, port};
 use tests::facts;
+use tests::procfs::TcpSocket;
 use tests::suite::Fact;
-use tests::wait::DEADLINE;
+use tests::wait::{self, DEADLINE};
 use tests::workload::Workload;
 
 pub(crate) fn facts() -> Vec<Fact> {
@@ -24,10 +25,19 @@ const LAST: usize = 200;
 fn end_after_connections(tracer: Tracer, signal: Signal) -> (u32, u32, Ended) {
     let count = LAST.to_string();
     let mut server = Workload::start("serve", &[&count, "127.0.0.1:0"]);
-    let address = format!("127.0.0.1:{}", port(&server.fact()));
+    let port = port(&server.fact());
+    let address = format!("127.0.0.1:{port}");
     let mut client = Workload::start("connect", &[&count, &address]);
     client.fact();
     server.fact();
+    // The last of them may still wait for the acknowledgement of its end.
+    wait::until("the connections to end", || {
+        let is_open = |socket: &TcpSocket| {
+            [socket.local, socket.remote].contains(&port)
+                && ![TcpSocket::TIME_WAIT, TcpSocket::LISTEN].contains(&socket.state)
+        };
+        (!TcpSocket::all().iter().any(is_open)).then_some(())
+    });
     let ended = tracer.stop(signal);
     let pids = (client.pid(), server.pid());
     client.finish();

@@ -165,7 +165,7 @@ async fn run(
                 offset.renew();
                 tick(session, metrics)?;
                 count += 1;
-                if count % SAMPLE == 0 && serves {
+                if count.is_multiple_of(SAMPLE) && serves {
                     sample(session, metrics);
                 }
             }

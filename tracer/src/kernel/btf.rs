@@ -250,7 +250,7 @@ impl Btf {
             let at = self.position(id)?;
             match self.info(at)?.0 {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = self.u32(at + 8)?
+                    id = self.u32(at + 8)?;
                 }
                 _ => return Ok(id),
             }

@@ -46,8 +46,9 @@ impl Canary {
         // However slow the machine: from here on the hooks have had their chance.
         child.wait()?;
         let no_loopback = connect_to_self().err();
-        let fails =
-            |address: SocketAddr| TcpStream::connect(address).is_err_and(is_refusal_of_route);
+        let fails = |address: SocketAddr| {
+            TcpStream::connect(address).is_err_and(|error| is_refusal_of_route(&error))
+        };
         // TCP to many is refused before a packet leaves.
         let fails_v4 = fails((Ipv4Addr::BROADCAST, 9).into());
         let fails_v6 = fails((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9).into());
@@ -121,7 +122,7 @@ fn connect_to_self() -> io::Result<()> {
 
 /// Whether the attempt got as far as the hooks on failing connects: without the address family, it
 /// does not.
-fn is_refusal_of_route(error: io::Error) -> bool {
+fn is_refusal_of_route(error: &io::Error) -> bool {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, PermissionDenied};
     let kind = error.kind();
     matches!(

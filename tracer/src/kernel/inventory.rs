@@ -52,7 +52,7 @@ pub fn from_iterator(mut iterator: File) -> io::Result<Inventory> {
     let own_key = records
         .iter()
         .find(|record| u32_at(record, offset_of!(ExistingTask, flags)) & TASK_IS_READER != 0)
-        .map(|record| existing_key(record))
+        .map(existing_key)
         .ok_or_else(|| io::Error::other("the task iterator does not show this process"))?;
     Ok(Inventory { processes, own_key })
 }

@@ -28,6 +28,7 @@ use super::{
     layout,
     tracefs::in_private_tracefs,
 };
+use crate::{clock, event::BootTime};
 
 /// The kernel programs, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("TRACER_EBPF_OBJECT"));
@@ -127,6 +128,8 @@ pub struct Attached {
     pub ring: RingBuf<MapData>,
     /// How each moment is seen.
     pub choices: Vec<Choice>,
+    /// When the last hook had been attached.
+    pub complete_since: BootTime,
     /// How long loading and attaching took.
     pub took: Duration,
     /// Aya's view of the type information, for programs that are loaded later.
@@ -154,6 +157,7 @@ pub fn attach(options: &Options) -> Result<Attached, LoadError> {
         ebpf,
         ring,
         choices,
+        complete_since: clock::boot_time(),
         took: begin.elapsed(),
         btf: aya_btf,
     })
