@@ -101,14 +101,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 
 /// Runs everything and prints the summary.
 pub(crate) fn run(options: &Options) -> Result<Tally> {
-    setup::ensure(
-        if options.quick {
-            setup::Scope::Build
-        } else {
-            setup::Scope::Tests
-        },
-        !options.no_setup,
-    )?;
+    setup::ensure(setup::Scope::Tests, !options.no_setup)?;
     let filter = options.filter.as_deref();
     let mut rows = vec![unprivileged::run(filter)?];
     rows.extend(host::run(filter)?);
