@@ -1,3 +1,5 @@
+//! Tests of the decoder: what it takes, and what it refuses.
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of the process table: births, execs, reuse of PIDs, ends and limits.
+
 use super::*;
 use crate::event::{FileId, Name};
 
