@@ -105,6 +105,9 @@ impl ConnectionTable {
                 let handle = self.insert(connection, None, phase, context);
                 self.end_attempt(handle, None, close, context);
             }
+            // Two processors that complete the same handshake make two sockets, of which one is dropped
+            // before it is anyone's connection.
+            TcpState::SynReceived => {}
             _ => {
                 let handle = self.insert(connection, None, Phase::Unaccepted, context);
                 self.end_unaccepted(handle, close, context);
@@ -186,10 +189,7 @@ impl ConnectionTable {
         // Older connections can have any state and any owner. What was never accepted has no one who
         // could have closed it in order.
         let older = self.existing.remove(&close.socket);
-        let unclosed = matches!(
-            close.old_state,
-            TcpState::SynReceived | TcpState::Established | TcpState::CloseWait
-        );
+        let unclosed = matches!(close.old_state, TcpState::Established | TcpState::CloseWait);
         if !older && unclosed {
             self.infer_owner(handle, context.processes);
         }
