@@ -156,8 +156,8 @@ impl<S: Sink> Pipeline<S> {
         &mut self.sinks
     }
 
-    /// The hooks are detached: takes in the rest, reports what was held back, and gives the sinks
-    /// back.
+    /// Takes in what there is, reports what was held back, and gives the sinks back. What happens from
+    /// now on is not told.
     pub fn finish(mut self) -> Result<S, MapError> {
         self.tick()?;
         self.state.drain(&mut self.sinks);

@@ -133,8 +133,9 @@ async fn trace(config: Config) -> Result<(), Failure> {
         serves,
     )
     .await;
-    drop(session.programs);
+    // Before the hooks go: they go one by one, and what some still see then is half a story.
     let sinks = session.pipeline.finish();
+    drop(session.programs);
     if let Some(server) = server {
         server.stop(Duration::from_millis(200)).await;
     }
