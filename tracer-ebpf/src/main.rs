@@ -5,6 +5,7 @@
 #![feature(asm_experimental_arch)]
 #![allow(missing_docs, reason = "an entry's documentation is that of its file")]
 
+mod backup;
 mod kernel;
 mod ring;
 

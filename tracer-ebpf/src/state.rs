@@ -14,6 +14,7 @@ use tracer_common::record::{
 };
 
 use crate::{
+    backup,
     connect::{connect, socket_moment},
     kernel::{Direct, Source, layout::layout, sock},
     ring,
@@ -29,33 +30,33 @@ const LISTEN: i32 = 10;
 /// `SOCK_DONE` of `enum sock_flags`, include/net/sock.h: the peer's FIN was received.
 const SOCK_DONE: u64 = 1 << 1;
 
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    changed::<false, false>(&ctx)
+/// The programs of every rank, for one division of labour.
+macro_rules! entries {
+    ($connect:literal, $accept:literal: $($name:ident = $rank:literal),*) => {$(
+        #[btf_tracepoint(function = "inet_sock_set_state")]
+        fn $name(ctx: BtfTracePointContext) -> i32 {
+            changed::<$connect, $accept, $rank>(&ctx)
+        }
+    )*};
 }
-
-/// Stands in for the hook on outbound connections.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state_c(ctx: BtfTracePointContext) -> i32 {
-    changed::<true, false>(&ctx)
-}
-
-/// Backs the stand-ins for the hook on accepted connections.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state_a(ctx: BtfTracePointContext) -> i32 {
-    changed::<false, true>(&ctx)
-}
-
-/// Both.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state_ca(ctx: BtfTracePointContext) -> i32 {
-    changed::<true, true>(&ctx)
-}
+entries! { false, false: inet_sock_set_state = 0, inet_sock_set_state_2 = 1, inet_sock_set_state_3 = 2 }
+// Stands in for the hook on outbound connections.
+entries! { true, false: inet_sock_set_state_c = 0, inet_sock_set_state_c2 = 1, inet_sock_set_state_c3 = 2 }
+// Backs the stand-ins for the hook on accepted connections.
+entries! { false, true: inet_sock_set_state_a = 0, inet_sock_set_state_a2 = 1, inet_sock_set_state_a3 = 2 }
+// Both.
+entries! { true, true: inet_sock_set_state_ca = 0, inet_sock_set_state_ca2 = 1, inet_sock_set_state_ca3 = 2 }
 
 #[inline(always)]
-fn changed<const CONNECT: bool, const ACCEPT: bool>(ctx: &BtfTracePointContext) -> i32 {
+fn changed<const CONNECT: bool, const ACCEPT: bool, const RANK: u32>(
+    ctx: &BtfTracePointContext,
+) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
+    if !backup::is_mine::<RANK>(socket, (old << 4 | new) as u8) {
+        return 0;
+    }
     let of_interest = match new {
         ESTABLISHED => old == SYN_SENT || (ACCEPT && old == SYN_RECV),
         CLOSE => old != CLOSE,
@@ -63,7 +64,6 @@ fn changed<const CONNECT: bool, const ACCEPT: bool>(ctx: &BtfTracePointContext) 
         LISTEN => true,
         _ => false,
     };
-    let socket: *const u8 = ctx.arg(0);
     debug!(ctx, "a socket goes from state {} to {}", old, new);
     if !of_interest || !sock::is_tcp(Direct(socket)) {
         return 0;

@@ -87,8 +87,17 @@ impl fmt::Display for Point {
 pub struct Hook {
     /// Name of the program in the object.
     pub program: &'static str,
-    /// Where it attaches.
+    /// Copies of it that attach after it, for when the kernel skips it.
+    pub backups: &'static [&'static str],
+    /// Where they attach.
     pub point: Point,
+}
+
+impl Hook {
+    /// Every program of it, in the order in which they attach.
+    pub fn programs(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.program).chain(self.backups.iter().copied())
+    }
 }
 
 /// What can be seen.
@@ -164,8 +173,11 @@ pub struct Way {
 
 /// A table of ways: the mode (`None`: every mode), then its hooks.
 macro_rules! ways {
-    ($($mode:expr => [$($program:literal at $point:expr),*],)*) => {
-        &[$(Way { mode: $mode, hooks: &[$(Hook { program: $program, point: $point }),*] }),*]
+    ($($mode:expr => [$($program:literal $(or $backup:literal)* at $point:expr),*],)*) => {
+        &[$(Way {
+            mode: $mode,
+            hooks: &[$(Hook { program: $program, backups: &[$($backup),*], point: $point }),*],
+        }),*]
     };
 }
 
@@ -223,10 +235,26 @@ const CONNECT_ERROR_V6: &[Way] = ways! {
 };
 
 const STATE_POINT: Point = Point::BtfTracepoint("inet_sock_set_state");
-const STATE: &[Way] = ways! { None => ["inet_sock_set_state" at STATE_POINT], };
-const STATE_FOR_CONNECT: &[Way] = ways! { None => ["inet_sock_set_state_c" at STATE_POINT], };
-const STATE_FOR_ACCEPT: &[Way] = ways! { None => ["inet_sock_set_state_a" at STATE_POINT], };
-const STATE_FOR_BOTH: &[Way] = ways! { None => ["inet_sock_set_state_ca" at STATE_POINT], };
+const STATE: &[Way] = ways! {
+    None => [
+        "inet_sock_set_state" or "inet_sock_set_state_2" or "inet_sock_set_state_3" at STATE_POINT
+    ],
+};
+const STATE_FOR_CONNECT: &[Way] = ways! {
+    None => [
+        "inet_sock_set_state_c" or "inet_sock_set_state_c2" or "inet_sock_set_state_c3" at STATE_POINT
+    ],
+};
+const STATE_FOR_ACCEPT: &[Way] = ways! {
+    None => [
+        "inet_sock_set_state_a" or "inet_sock_set_state_a2" or "inet_sock_set_state_a3" at STATE_POINT
+    ],
+};
+const STATE_FOR_BOTH: &[Way] = ways! {
+    None => [
+        "inet_sock_set_state_ca" or "inet_sock_set_state_ca2" or "inet_sock_set_state_ca3" at STATE_POINT
+    ],
+};
 
 const RESET: &[Way] = ways! {
     None => ["tcp_send_reset" at Point::BtfTracepoint("tcp_send_reset")],

@@ -269,7 +269,7 @@ impl Attacher<'_> {
         for (index, &hook) in way.hooks.iter().enumerate() {
             if let Err(reason) = self.attach_hook(hook) {
                 for attached in &way.hooks[..=index] {
-                    self.unload(attached.program);
+                    self.unload(attached);
                 }
                 return Err(Refusal { hook, reason });
             }
@@ -279,11 +279,18 @@ impl Attacher<'_> {
 
     fn attach_hook(&mut self, hook: Hook) -> Result<(), String> {
         self.check_function(hook.point)?;
+        for name in hook.programs() {
+            self.attach_program(name, hook.point)?;
+        }
+        Ok(())
+    }
+
+    fn attach_program(&mut self, name: &str, point: Point) -> Result<(), String> {
         let program = self
             .ebpf
-            .program_mut(hook.program)
-            .ok_or_else(|| format!("the object has no program {}", hook.program))?;
-        let result = match hook.point {
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}"))?;
+        let result = match point {
             Point::BtfTracepoint(name) => attach_btf_tracepoint(program, name, self.aya_btf),
             Point::Fentry(name) => attach_fentry(program, name, self.aya_btf),
             Point::Fexit(name, _) => attach_fexit(program, name, self.aya_btf),
@@ -324,7 +331,13 @@ impl Attacher<'_> {
         }
     }
 
-    pub(super) fn unload(&mut self, program: &str) {
+    pub(super) fn unload(&mut self, hook: &Hook) {
+        for program in hook.programs() {
+            self.unload_program(program);
+        }
+    }
+
+    fn unload_program(&mut self, program: &str) {
         // What is not loaded need not be unloaded: that error says nothing.
         let _ = match self.ebpf.program_mut(program) {
             Some(Program::BtfTracePoint(program)) => program.unload(),

@@ -9,7 +9,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuArray},
+    maps::{Map, MapData, MapError, PerCpuArray},
 };
 use hashbrown::HashMap;
 use tracer_common::record::kind;
@@ -24,12 +24,15 @@ struct Program {
     /// Where it is attached, e.g. `fentry:tcp_connect`.
     point: &'static str,
     descriptor: i32,
-    recursion_misses: u64,
+    /// Whether backups act when the kernel skips it.
+    has_backups: bool,
+    skipped: u64,
 }
 
 /// Remembers what has been reported.
 pub struct Losses {
     records: PerCpuArray<MapData, [u64; kind::COUNT]>,
+    backed_up: PerCpuArray<MapData, u64>,
     reported: [u64; kind::COUNT],
     programs: Vec<Program>,
     stand_in: StandIn,
@@ -45,14 +48,10 @@ pub struct Runs {
 }
 
 impl Losses {
-    /// Begins to watch. Takes the map out of `attached`.
+    /// Begins to watch. Takes the maps out of `attached`.
     pub fn watch(attached: &mut Attached) -> Result<Self, MapError> {
-        let map = attached
-            .ebpf
-            .take_map("LOST")
-            .ok_or(MapError::InvalidName {
-                name: "LOST".to_owned(),
-            })?;
+        let lost = take_map(&mut attached.ebpf, "LOST")?;
+        let backed_up = take_map(&mut attached.ebpf, "BACKED_UP")?;
         let stand_in = |moment| {
             attached
                 .choices
@@ -60,7 +59,8 @@ impl Losses {
                 .any(|choice| choice.moment == moment && choice.is_stand_in())
         };
         Ok(Self {
-            records: PerCpuArray::try_from(map)?,
+            records: PerCpuArray::try_from(lost)?,
+            backed_up: PerCpuArray::try_from(backed_up)?,
             reported: [0; kind::COUNT],
             programs: programs(&attached.ebpf, &attached.choices),
             stand_in: StandIn {
@@ -89,16 +89,20 @@ impl Losses {
             *reported = total;
         }
         for program in &mut self.programs {
-            let misses = counters(program.descriptor).recursion_misses;
-            if misses > program.recursion_misses {
-                let count = misses - program.recursion_misses;
+            let mut skipped = counters(program.descriptor).recursion_misses;
+            if program.has_backups {
+                // Read later, it may be ahead of the skips; the next look has them.
+                let backed_up: u64 = self.backed_up.get(&0, 0)?.iter().sum();
+                skipped = skipped.saturating_sub(backed_up);
+            }
+            if skipped > program.skipped {
                 losses.push(Loss {
                     stage: "hook",
                     kind: program.point,
                     unit: LossUnit::Record,
-                    count,
+                    count: skipped - program.skipped,
                 });
-                program.recursion_misses = misses;
+                program.skipped = skipped;
             }
         }
         Ok(losses)
@@ -111,6 +115,12 @@ impl Losses {
             count: counters(program.descriptor).runs,
         })
     }
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
+    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
+        name: name.to_owned(),
+    })
 }
 
 /// Name of a record's kind, and whether each lost one is exactly one lost output event.
@@ -145,7 +155,8 @@ fn programs(ebpf: &Ebpf, choices: &[Choice]) -> Vec<Program> {
                 // A handful, once: worth the leak for a plain `&'static str` in every loss.
                 point: hook.point.to_string().leak(),
                 descriptor,
-                recursion_misses: counters(descriptor).recursion_misses,
+                has_backups: !hook.backups.is_empty(),
+                skipped: 0,
             })
         })
         .collect()

@@ -104,7 +104,7 @@ impl Attacher<'_> {
             .map(|&way| {
                 let refusal = self.attach_way(&way).err();
                 for hook in way.hooks {
-                    self.unload(hook.program);
+                    self.unload(hook);
                 }
                 Trial { way, refusal }
             })
