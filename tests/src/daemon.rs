@@ -13,7 +13,8 @@ use crate::invariants::Checker;
 use crate::journal::Journal;
 use crate::lines::Lines;
 use crate::loopback::{self, free_address};
-use crate::wait::{DEADLINE, within};
+use crate::procfs::TcpSocket;
+use crate::wait::{self, DEADLINE, within};
 
 /// How long the tracer may take from SIGINT or SIGTERM to its end.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -156,8 +157,9 @@ impl Tracer {
         })
     }
 
-    /// Does something and returns the events that came of it. They are complete as soon as those of
-    /// a connection made afterwards have come: the kernel's records are in a total order.
+    /// Does something and returns the events that came of it. They are complete as soon as no
+    /// connection is left half closed and those of one made afterwards have come: the kernel's records
+    /// are in a total order.
     ///
     /// # Panics
     /// If a line of the output is not as it should be.
@@ -165,6 +167,10 @@ impl Tracer {
     pub fn observe<T>(&mut self, act: impl FnOnce() -> T) -> (T, Vec<Event>) {
         let first = self.events().len();
         let result = act();
+        wait::until("connections to end", || {
+            let is_ending = |socket: &TcpSocket| socket.is_loopback && socket.is_ending();
+            (!TcpSocket::all().iter().any(is_ending)).then_some(())
+        });
         self.fence(first);
         self.checker.expect_none();
         (result, self.events()[first..].to_vec())

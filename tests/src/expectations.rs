@@ -45,13 +45,9 @@ pub fn expect_no_loss(events: &[Event]) {
     let lost: Vec<_> = events
         .iter()
         .filter(|event| event.action() == "events_lost")
+        .map(Event::to_string)
         .collect();
-    assert!(
-        lost.is_empty(),
-        "{} losses, the first: {}",
-        lost.len(),
-        lost[0]
-    );
+    assert!(lost.is_empty(), "losses:\n{}", lost.join("\n"));
 }
 
 /// The actions of a process, for messages.

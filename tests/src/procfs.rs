@@ -111,6 +111,8 @@ fn field(stat: &str, number: usize) -> Option<&str> {
 /// A TCP socket over IPv4 of this network namespace, as `/proc/net/tcp` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSocket {
+    /// Whether this end is a loopback address.
+    pub is_loopback: bool,
     /// Port of this end.
     pub local: u16,
     /// Port of the other end.
@@ -129,14 +131,25 @@ impl TcpSocket {
 
     /// All of them.
     pub fn all() -> Vec<TcpSocket> {
-        let text = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
-        text.lines().skip(1).filter_map(Self::parse).collect()
+        let mut text = fs::read_to_string("/proc/net/tcp").expect("/proc is mounted");
+        // Missing where the kernel has no IPv6.
+        text += &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+        text.lines().filter_map(Self::parse).collect()
+    }
+
+    /// Whether nothing but segments under way keep it from its end.
+    pub fn is_ending(&self) -> bool {
+        // FIN_WAIT1, LAST_ACK, CLOSING
+        [4, 9, 11].contains(&self.state)
     }
 
     fn parse(line: &str) -> Option<TcpSocket> {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let port = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+        // Words of four bytes, each as this machine has it: the last of 127.0.0.1 stands first.
+        let (address, _) = fields.get(1)?.split_once(':')?;
         Some(TcpSocket {
+            is_loopback: address.ends_with("7F") || address.ends_with("000000000000000001000000"),
             local: port(fields.get(1)?)?,
             remote: port(fields.get(2)?)?,
             state: u8::from_str_radix(fields.get(3)?, 16).ok()?,
@@ -154,6 +167,18 @@ mod tests {
         let chain = Process::chain(std::process::id());
         assert_eq!(chain[0].pid, std::process::id());
         assert_eq!(chain.last().map(|process| process.parent), Some(0));
+    }
+
+    #[test]
+    fn a_line_of_the_socket_table_is_read() {
+        let mapped = "0: 0000000000000000FFFF00000100007F:1F90 0000000000000000FFFF00000100007F:9C40 \
+                      09 00000000:00000003 01:00000019 00000000 0 0 0";
+        let socket = TcpSocket::parse(mapped).expect("it is a socket");
+        assert_eq!((socket.local, socket.remote), (8080, 40000));
+        assert_eq!((socket.is_loopback, socket.waiting), (true, 3));
+        assert!(socket.is_ending());
+        let heading = "sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt";
+        assert!(TcpSocket::parse(heading).is_none());
     }
 
     #[test]

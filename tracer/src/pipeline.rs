@@ -25,6 +25,14 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Records between two looks at signals and the network.
 const BATCH: usize = 4096;
 
+/// Sleeps until a time, if there is one.
+async fn until(due: Option<BootTime>) {
+    let Some(due) = due else {
+        return std::future::pending().await;
+    };
+    tokio::time::sleep(Duration::from_nanos(due.since(clock::boot_time()))).await;
+}
+
 /// The ring and what its records lead to.
 pub struct Pipeline<S> {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -75,10 +83,17 @@ impl<S: Sink> Pipeline<S> {
         self.canary.take()
     }
 
-    /// Waits until there are records, and takes them in. Cancelling it loses nothing.
+    /// Waits until there are records, or what is held has waited long enough, and takes them in.
+    /// Cancelling it loses nothing.
     pub async fn turn(&mut self) -> io::Result<()> {
-        self.ring.readable().await?.clear_ready();
-        tokio::time::sleep(GATHER).await;
+        let due = self.state.due();
+        tokio::select! {
+            ready = self.ring.readable() => {
+                ready?.clear_ready();
+                tokio::time::sleep(GATHER).await;
+            }
+            () = until(due) => {}
+        }
         while self.take(BATCH) == BATCH {
             tokio::task::yield_now().await;
         }

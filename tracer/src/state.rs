@@ -166,6 +166,11 @@ impl State {
         self.report_losses(sink);
     }
 
+    /// When [`advance`](Self::advance) will have something to report although nothing happens.
+    pub fn due(&self) -> Option<BootTime> {
+        self.connections.due()
+    }
+
     /// Something was lost before it got here.
     pub fn lost(&mut self, loss: Loss, time: BootTime, sink: &mut dyn Sink) {
         sink.observe(&Observation {

@@ -23,6 +23,9 @@ use crate::observation::{
 use crate::process::image::Provenance;
 use crate::process::table::{ProcessId, ProcessTable};
 
+/// The lists of what is held, and for how long each holds it.
+const HOLDS: [(usize, u64); 2] = [(ENDING, ENDING_NS), (WAITING, WAITING_NS)];
+
 /// What a rule needs besides the table.
 pub(crate) struct Context<'a> {
     /// When it happens.
@@ -124,7 +127,7 @@ impl ConnectionTable {
 
     /// Lets time pass: what was held for a record that did not come is reported as it is.
     pub(crate) fn advance(&mut self, now: BootTime, context: &mut Context<'_>) {
-        for (list, wait) in [(ENDING, ENDING_NS), (WAITING, WAITING_NS)] {
+        for (list, wait) in HOLDS {
             while let Some((handle, entry)) = self.entries.first(list) {
                 if now.since(entry.since) < wait {
                     break;
@@ -132,6 +135,15 @@ impl ConnectionTable {
                 self.release(handle, context);
             }
         }
+    }
+
+    /// When time alone will lead to a report, if nothing happens before.
+    pub(crate) fn due(&self) -> Option<BootTime> {
+        let ends = HOLDS.map(|(list, wait)| {
+            let (_, entry) = self.entries.first(list)?;
+            Some(BootTime(entry.since.0 + wait))
+        });
+        ends.into_iter().flatten().min()
     }
 
     /// Reports what is held, although a record might still follow.

@@ -181,8 +181,10 @@ fn reset_is_waited_for_two_milliseconds_and_an_error_fifty() {
     for time in [ENDING_NS, WAITING_NS] {
         bench.state.advance(BootTime(time), &mut bench.heard);
         bench.heard.said.push(("time", time));
+        assert_eq!(bench.state.due(), Some(BootTime(time + 1)));
         bench.state.advance(BootTime(time + 1), &mut bench.heard);
     }
+    assert_eq!(bench.state.due(), None);
     let expected = [
         ("opened", 1),
         ("time", ENDING_NS),
