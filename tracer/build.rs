@@ -53,7 +53,8 @@ fn build() -> Result<PathBuf, String> {
     // Ours to keep: another profile's build may replace the shared one.
     let built = target_dir
         .join(ebpf_toolchain::TARGET)
-        .join("release/tracer");
+        .join(ebpf_toolchain::PROFILE)
+        .join("tracer");
     let object = out_dir.join("tracer.bpf.o");
     fs::copy(&built, &object).map_err(|error| format!("copying {}: {error}", built.display()))?;
     Ok(object)

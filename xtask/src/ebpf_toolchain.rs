@@ -20,6 +20,9 @@ pub(crate) struct Compiler {
     pub(crate) core: Core,
 }
 
+/// The profile of the workspace that they are built with, and the folder that they are built into.
+pub(crate) const PROFILE: &str = "kernel";
+
 /// Where `core` for [`TARGET`] comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Core {
@@ -182,7 +185,8 @@ impl Toolchain {
             .current_dir(root)
             .args([
                 "build",
-                "--release",
+                "--profile",
+                PROFILE,
                 "--locked",
                 "--package",
                 "tracer-ebpf",
@@ -196,14 +200,7 @@ impl Toolchain {
             .env("RUSTC_BOOTSTRAP", "1")
             .env("RUSTC_WRAPPER", "")
             .env("RUSTC_WORKSPACE_WRAPPER", "")
-            .env("CARGO_ENCODED_RUSTFLAGS", rustflags)
-            // The kernel takes one object; BTF is made from the debugging information.
-            .env("CARGO_PROFILE_RELEASE_LTO", "fat")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
-            .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "2")
-            .env("CARGO_PROFILE_RELEASE_STRIP", "none");
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags);
         if self.compiler.core == Core::Source {
             cargo.arg("-Zbuild-std=core");
         }
