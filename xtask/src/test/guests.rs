@@ -14,7 +14,7 @@ use super::{Row, Verdict};
 use crate::setup::kernels::Kernel;
 use crate::vm;
 
-/// Guests that run side by side: each has two processors, and QEMU uses one per processor.
+/// Guests that run side by side: each keeps one processor of ours busy.
 const AT_A_TIME: usize = 2;
 
 /// A guest that takes longer hangs.
