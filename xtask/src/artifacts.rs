@@ -2,15 +2,29 @@
 //! Cargo says where each one is.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::command;
+use crate::{command, ebpf_toolchain, paths};
 
-/// `tracer`, as released, with the kernel programs in it.
+/// `tracer`, as released, with the kernel programs in it. These are begun at once: cargo would leave
+/// them to the end, when there is nothing else to do meanwhile.
 pub(crate) fn tracer() -> Result<PathBuf> {
-    build(&["build", "--release", "--package", "tracer"], "tracer")
+    let mut programs =
+        ebpf_toolchain::find()?.build(paths::repository(), &paths::target().join("ebpf"));
+    let programs = programs
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let tracer = build(&["build", "--release", "--package", "tracer"], "tracer");
+    // The build script of `tracer` waits for the same build, and says what is wrong with it.
+    programs
+        .and_then(|mut programs| programs.wait())
+        .context("building the kernel programs")?;
+    tracer
 }
 
 /// A test program of the package `tests`, to be run by itself.
@@ -34,7 +48,7 @@ pub(crate) fn vm_init() -> Result<PathBuf> {
 fn build(arguments: &[&str], name: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo(arguments);
     cargo.args(["--message-format", "json-render-diagnostics"]);
-    let output = cargo.stderr(std::process::Stdio::inherit()).output()?;
+    let output = cargo.stderr(Stdio::inherit()).output()?;
     anyhow::ensure!(
         output.status.success(),
         "{} failed",
