@@ -82,8 +82,6 @@ pub struct Session<S> {
     pub programs: Ebpf,
     /// How each moment is seen.
     pub choices: Vec<Choice>,
-    /// The kernel's type information, for iterators that are loaded later.
-    pub btf: aya::Btf,
     /// The tracer itself.
     pub own_key: ProcessKey,
     /// The moments that the canary was to show.
@@ -130,7 +128,6 @@ impl<S: Sink> Session<S> {
             pipeline,
             programs: attached.ebpf,
             choices: attached.choices,
-            btf: attached.btf,
             own_key,
             checked: Vec::new(),
             blind: Vec::new(),
@@ -202,7 +199,7 @@ fn take_inventory(
 ) -> Result<ProcessKey, StartError> {
     let taken_at = clock::boot_time();
     let inventory =
-        match loader::open_iterator(&mut attached.ebpf, &attached.btf, "existing_tasks", "task") {
+        match loader::load_iterator(&mut attached.ebpf, &attached.btf, "existing_tasks", "task") {
             Ok(iterator) => inventory::from_iterator(iterator),
             Err(refusal) => {
                 remarks.push(format!(
@@ -214,7 +211,7 @@ fn take_inventory(
         };
     let inventory = inventory.map_err(StartError::Inventory)?;
     state.inventory(taken_at, inventory.processes);
-    let sockets = loader::open_iterator(
+    let sockets = loader::load_iterator(
         &mut attached.ebpf,
         &attached.btf,
         "open_connections",

@@ -208,15 +208,10 @@ fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
     if open.peek().is_none() {
         return;
     }
-    let totals = loader::open_iterator(
-        &mut session.programs,
-        &session.btf,
-        "open_connections",
-        "task_file",
-    )
-    .map_err(io::Error::other)
-    .and_then(live_totals::read)
-    .unwrap_or_default();
+    let totals = loader::open_iterator(&mut session.programs, "open_connections")
+        .map_err(io::Error::other)
+        .and_then(live_totals::read)
+        .unwrap_or_default();
     metrics.sample(open.map(|connection| {
         let close = totals.get(&connection.socket);
         // Another address means that the socket's memory is another connection's by now.

@@ -4,10 +4,9 @@
 //! or its own words. Each way is attached and detached again before the next; nothing stays.
 
 use super::{
-    btf::Btf,
     hooks::{self, HookMode, Moment, StandIn, Way},
     inventory,
-    loader::{self, Attacher, LoadError, Options, Refusal},
+    loader::{self, Attacher, Groundwork, LoadError, Options, Refusal},
 };
 
 /// One way, tried.
@@ -49,9 +48,12 @@ pub struct Survey {
 
 /// Tries everything that `options` allow. Nothing but a refusal of the object as a whole ends it early.
 pub fn survey(options: &Options) -> Result<Survey, LoadError> {
-    let btf = Btf::of_running_kernel()?;
-    let aya_btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(error.to_string()))?;
-    let mut ebpf = loader::load_object(options, &btf, &aya_btf)?;
+    let Groundwork {
+        btf,
+        aya_btf,
+        loader,
+    } = Groundwork::lay()?;
+    let mut ebpf = loader::load_object(options, &btf, loader)?;
     let mut attacher = Attacher {
         ebpf: &mut ebpf,
         btf: &btf,
@@ -59,7 +61,7 @@ pub fn survey(options: &Options) -> Result<Survey, LoadError> {
         root_cgroup: None,
     };
     let moments = attacher.try_all(options.mode);
-    let task_iterator = loader::open_iterator(&mut ebpf, &aya_btf, "existing_tasks", "task")
+    let task_iterator = loader::load_iterator(&mut ebpf, &aya_btf, "existing_tasks", "task")
         .and_then(|iterator| {
             let inventory =
                 inventory::from_iterator(iterator).map_err(|error| error.to_string())?;

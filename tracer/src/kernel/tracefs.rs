@@ -7,6 +7,7 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
+const SYSFS: &str = "/sys";
 const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// Runs `action` where tracefs is mounted: here, or in a thread with a mount namespace of its own, so
@@ -35,10 +36,8 @@ fn mount_privately() -> io::Result<()> {
     // SAFETY: only this thread's view of the file system is unshared; it shares no descriptor table
     // and ends after the action.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )?;
+    // Nothing that is mounted below it from here on shows elsewhere.
+    mount_change(SYSFS, MountPropagationFlags::PRIVATE)?;
     mount("tracefs", TRACEFS, "tracefs", MountFlags::empty(), None)?;
     Ok(())
 }
