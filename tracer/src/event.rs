@@ -198,6 +198,29 @@ pub struct Exec<'a> {
     pub deleted: bool,
 }
 
+impl<'a> Exec<'a> {
+    /// An ordinary program at `path`, about which nothing else is told.
+    pub fn of(task: Task, path: &'a [u8]) -> Self {
+        Exec {
+            task,
+            path,
+            cwd: b"",
+            args: b"",
+            file: FileId {
+                device: 1,
+                inode: 1,
+            },
+            mode: 0o100_755,
+            path_truncated: false,
+            cwd_truncated: false,
+            args_truncated: false,
+            args_unreadable: false,
+            memfd: false,
+            deleted: false,
+        }
+    }
+}
+
 /// A file by device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, FileId, Name,
-    ProcessKey, SocketId, SocketMoment, Task, TcpState,
+    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, Name, ProcessKey,
+    SocketId, SocketMoment, Task, TcpState,
 };
 use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use tracer::process::image::Image;
@@ -114,7 +114,7 @@ impl Dice {
                 parent: self.task(),
                 child: self.child(),
             },
-            1 => EventKind::Exec(exec(self.task())),
+            1 => EventKind::Exec(Exec::of(self.task(), b"sh\0")),
             2 => EventKind::Exit {
                 task: self.task(),
                 status: 0,
@@ -154,26 +154,6 @@ impl Dice {
             AcceptSeen::ByDescriptor,
             AcceptSeen::ByPeerName,
         ][usize::from(self.local % 3)]
-    }
-}
-
-fn exec(task: Task) -> Exec<'static> {
-    Exec {
-        task,
-        path: b"sh\0",
-        cwd: b"",
-        args: b"",
-        file: FileId {
-            device: 1,
-            inode: 1,
-        },
-        mode: 0,
-        path_truncated: false,
-        cwd_truncated: false,
-        args_truncated: false,
-        args_unreadable: false,
-        memfd: false,
-        deleted: false,
     }
 }
 

@@ -26,8 +26,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, FileId, Name,
-    ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
+    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, Name, ProcessKey,
+    SocketId, SocketMoment, Task, TcpState, Totals,
 };
 use tracer::process::image::Program;
 use tracer::process::inventory::ExistingProcess;
@@ -330,21 +330,8 @@ impl Reader {
             .flat_map(|word| [word.as_bytes(), b"\0"].concat())
             .collect();
         Ok(Exec {
-            task,
-            path: components.leak(),
-            cwd: b"",
             args: args.leak(),
-            file: FileId {
-                device: 1,
-                inode: 1,
-            },
-            mode: 0o100_755,
-            path_truncated: false,
-            cwd_truncated: false,
-            args_truncated: false,
-            args_unreadable: false,
-            memfd: false,
-            deleted: false,
+            ..Exec::of(task, components.leak())
         })
     }
 

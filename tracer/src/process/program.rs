@@ -63,29 +63,22 @@ mod tests {
     use crate::event::{FileId, Name, Task};
 
     fn exec<'a>(path: &'a [u8], cwd: &'a [u8]) -> Exec<'a> {
+        let task = Task {
+            tgid: 1,
+            tid: 1,
+            start_ns: Some(1),
+            euid: Some(0),
+            kernel_thread: false,
+            name: Name::default(),
+        };
         Exec {
-            task: Task {
-                tgid: 1,
-                tid: 1,
-                start_ns: Some(1),
-                euid: Some(0),
-                kernel_thread: false,
-                name: Name::default(),
-            },
-            path,
             cwd,
             args: b"curl\0-s\0",
             file: FileId {
                 device: 1,
                 inode: 2,
             },
-            mode: 0o100_755,
-            path_truncated: false,
-            cwd_truncated: false,
-            args_truncated: false,
-            args_unreadable: false,
-            memfd: false,
-            deleted: false,
+            ..Exec::of(task, path)
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tests of the process table: births, execs, reuse of PIDs, ends and limits.
 
 use super::*;
-use crate::event::{FileId, Name};
+use crate::event::Name;
 
 fn name(text: &str) -> Name {
     let mut name = Name::default();
@@ -29,23 +29,7 @@ fn key(tgid: u32) -> ProcessKey {
 }
 
 fn exec<'a>(tgid: u32, comm: &str, path: &'a [u8]) -> Exec<'a> {
-    Exec {
-        task: task(tgid, comm),
-        path,
-        cwd: b"",
-        args: b"",
-        file: FileId {
-            device: 1,
-            inode: 1,
-        },
-        mode: 0,
-        path_truncated: false,
-        cwd_truncated: false,
-        args_truncated: false,
-        args_unreadable: false,
-        memfd: false,
-        deleted: false,
-    }
+    Exec::of(task(tgid, comm), path)
 }
 
 fn existing(tgid: u32, parent: u32, comm: &str) -> ExistingProcess {
