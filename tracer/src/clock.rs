@@ -14,6 +14,10 @@ use crate::event::BootTime;
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
+/// Nanoseconds by which two measurements of the same offset may differ. Adjusting the clock's rate does
+/// not change the offset, since it changes both clocks.
+const TOLERANCE: u64 = 100_000;
+
 /// The kernel's clock now.
 pub fn boot_time() -> BootTime {
     let time = clock_gettime(ClockId::Boottime);
@@ -36,9 +40,17 @@ impl WallOffset {
         Self::new(measured_offset())
     }
 
-    /// Measures again, for everyone who shares this offset.
+    /// Follows the wall clock if it has been set, for everyone who shares this offset.
     pub fn renew(&self) {
-        self.0.store(measured_offset(), Ordering::Relaxed);
+        self.follow(measured_offset());
+    }
+
+    /// Takes over a measured offset, unless it differs by no more than measuring does: one moment is
+    /// told with one time, whenever it is told.
+    fn follow(&self, measured: i64) {
+        if measured.abs_diff(self.0.load(Ordering::Relaxed)) > TOLERANCE {
+            self.0.store(measured, Ordering::Relaxed);
+        }
     }
 
     fn unix_nanoseconds(&self, time: BootTime) -> i64 {
@@ -48,16 +60,21 @@ impl WallOffset {
     }
 }
 
-/// The wall clock is read between two reads of the other, whose middle is then the same moment.
+/// The wall clock is read between two reads of the other, whose middle is then the same moment. The
+/// closest of some counts: in between, the processor may be given to somebody else.
 fn measured_offset() -> i64 {
     let read = |clock| {
         let time = clock_gettime(clock);
         time.tv_sec * NANOSECONDS + time.tv_nsec
     };
-    let before = read(ClockId::Boottime);
-    let wall = read(ClockId::Realtime);
-    let after = read(ClockId::Boottime);
-    wall - (before + (after - before) / 2)
+    let measured = std::array::from_fn::<_, 3, _>(|_| {
+        let before = read(ClockId::Boottime);
+        let wall = read(ClockId::Realtime);
+        let took = read(ClockId::Boottime) - before;
+        (took, wall - (before + took / 2))
+    });
+    let [first, rest @ ..] = measured;
+    rest.into_iter().fold(first, Ord::min).1
 }
 
 /// Renders times as `2026-11-21T20:30:01.123456789Z`.
@@ -157,6 +174,18 @@ mod tests {
 
     fn utc(clock: &mut UtcClock, nanoseconds: u64) -> String {
         String::from_utf8_lossy(clock.render(BootTime(nanoseconds))).into_owned()
+    }
+
+    #[test]
+    fn only_a_clock_that_was_set_changes_the_offset() {
+        let offset = WallOffset::new(1_000_000);
+        offset.follow(1_000_000 + TOLERANCE.cast_signed());
+        assert_eq!(offset.unix_nanoseconds(BootTime(0)), 1_000_000);
+        offset.follow(999_999 - TOLERANCE.cast_signed());
+        assert_eq!(
+            offset.unix_nanoseconds(BootTime(0)),
+            999_999 - TOLERANCE.cast_signed()
+        );
     }
 
     #[test]
