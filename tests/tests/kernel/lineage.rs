@@ -117,8 +117,11 @@ fn an_entity_id_is_the_same_in_every_event_and_can_be_decoded() {
     let (pid, events) = common::observe(|| workload::run("refused", &["1", "127.0.0.1:0"]).0);
     let exec = only(&events, "process_exec", pid);
     let entity_id = exec.text("/process/entity_id");
-    only(&events, "connection_failed", pid).expect("/process/entity_id", entity_id);
-    only(&events, "process_exit", pid).expect("/process/entity_id", entity_id);
+    for action in ["connection_failed", "process_exit"] {
+        let event = only(&events, action, pid);
+        event.expect("/process/entity_id", entity_id);
+        event.expect("/process/start", exec.text("/process/start"));
+    }
     let decode = &mut Command::new(environment::tracer_bin());
     let decoded = tests::command::run(decode.args(["decode-id", entity_id]).stdout(Stdio::piped()));
     assert_eq!(decoded.code, Some(0), "{decoded:#?}");

@@ -20,6 +20,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_user_without_privilege_learns_which_capabilities_are_missing,
         root_without_bpf_learns_that_it_is_missing,
         root_without_perfmon_learns_that_it_is_missing,
+        root_without_net_admin_learns_that_it_is_missing,
         a_kernel_without_btf_is_named_with_what_to_do,
         each_hook_mode_serves_or_says_why_not_and_what_to_do,
     ]
@@ -78,6 +79,14 @@ fn root_without_perfmon_learns_that_it_is_missing() {
     assert!(
         !finished.stderr.contains("CAP_BPF"),
         "that one is there: {finished:#?}"
+    );
+}
+
+fn root_without_net_admin_learns_that_it_is_missing() {
+    let finished = expect_failure(&mut without(&["net_admin"]), 3, &["CAP_NET_ADMIN"]);
+    assert!(
+        !finished.stderr.contains("CAP_BPF") && !finished.stderr.contains("CAP_PERFMON"),
+        "those are there: {finished:#?}"
     );
 }
 
