@@ -27,6 +27,8 @@ struct Program {
     /// Whether backups act when the kernel skips it.
     has_backups: bool,
     skipped: u64,
+    /// As of the last look.
+    runs: u64,
 }
 
 /// Remembers what has been reported.
@@ -89,7 +91,9 @@ impl Losses {
             *reported = total;
         }
         for program in &mut self.programs {
-            let mut skipped = counters(program.descriptor).recursion_misses;
+            let counters = counters(program.descriptor);
+            program.runs = counters.runs;
+            let mut skipped = counters.recursion_misses;
             if program.has_backups {
                 // Read later, it may be ahead of the skips; the next look has them.
                 let backed_up: u64 = self.backed_up.get(&0, 0)?.iter().sum();
@@ -108,11 +112,11 @@ impl Losses {
         Ok(losses)
     }
 
-    /// How often each program has run so far.
+    /// How often each program had run at the last look.
     pub fn runs(&self) -> impl Iterator<Item = Runs> {
         self.programs.iter().map(|program| Runs {
             hook: program.point,
-            count: counters(program.descriptor).runs,
+            count: program.runs,
         })
     }
 }
@@ -157,6 +161,7 @@ fn programs(ebpf: &Ebpf, choices: &[Choice]) -> Vec<Program> {
                 descriptor,
                 has_backups: !hook.backups.is_empty(),
                 skipped: 0,
+                runs: 0,
             })
         })
         .collect()
