@@ -111,6 +111,8 @@ pub struct Settings {
     pub subreaper_byte: u32,
     /// The bit within that byte.
     pub subreaper_mask: u32,
+    /// How many backups stand behind each program that has any: the last one's rank.
+    pub backups: u32,
 }
 
 /// [`Settings::cgroup_task`]: nothing but the IDs.
@@ -127,6 +129,7 @@ impl Settings {
         cgroup_task: CGROUP_TASK_IDS,
         subreaper_byte: 0,
         subreaper_mask: 0,
+        backups: 0,
     };
 }
 

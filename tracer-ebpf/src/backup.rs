@@ -9,8 +9,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 
-/// The last of the ranks; 0 is the program itself.
-pub(crate) const LAST: u32 = 2;
+use crate::kernel::layout::setting;
 
 const SLOTS: u32 = 1 << 14;
 
@@ -23,8 +22,8 @@ static SEEN_TO: Array<u64> = Array::with_max_entries(SLOTS, 0);
 #[map]
 static BACKED_UP: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether the program of this `RANK` is the one to act on `change` (one byte) of the kernel's
-/// `object`. Every rank at a hook has to ask, each time that it runs.
+/// Whether the program of this `RANK` (0 is the program itself, 1 its first backup) is the one to act on
+/// `change` (one byte) of the kernel's `object`. Every rank at a hook has to ask, each time that it runs.
 #[inline(always)]
 pub(crate) fn is_mine<const RANK: u32>(object: *const u8, change: u8) -> bool {
     let distance = distance(object);
@@ -37,7 +36,7 @@ pub(crate) fn is_mine<const RANK: u32>(object: *const u8, change: u8) -> bool {
     // SAFETY: an aligned word of the map; whoever else writes it, too, does so with one store.
     let marked = unsafe { seen_to.read_volatile() } == mark;
     let is_mine = RANK == 0 || !marked;
-    let next = if RANK == LAST { 0 } else { mark };
+    let next = if RANK == setting!(backups) { 0 } else { mark };
     if is_mine
         && RANK != 0
         && let Some(count) = BACKED_UP.get_ptr_mut(0)

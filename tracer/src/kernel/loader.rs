@@ -210,6 +210,7 @@ pub(super) fn load_object(
         } else {
             CGROUP_TASK_POINTER
         },
+        backups: backups(),
         ..Settings::ZERO
     };
     layout::resolve_subreaper(btf, &mut settings)?;
@@ -223,6 +224,19 @@ pub(super) fn load_object(
         .map_max_entries("EVENTS", options.ring_bytes)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(chain(&error)))
+}
+
+/// How many backups a program has that the kernel may skip: one for a softirq that interrupts it, and
+/// from 7.0 on, where tracepoints can be preempted, one for another task.
+fn backups() -> u32 {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let major = release.split('.').next().and_then(|word| word.parse().ok());
+    if major.is_some_and(|major: u32| major < 7) {
+        1
+    } else {
+        2
+    }
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be raised, loading tells.
@@ -312,7 +326,7 @@ impl Attacher<'_> {
 
     fn attach_hook(&mut self, hook: Hook) -> Result<(), String> {
         self.check_function(hook.point)?;
-        for name in hook.programs() {
+        for name in hook.programs().take(1 + backups() as usize) {
             self.attach_program(name, hook.point)?;
         }
         Ok(())
