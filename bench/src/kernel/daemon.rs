@@ -108,7 +108,8 @@ impl Daemon {
             for (action, each) in workload.events {
                 let expected = each * workload.done;
                 let told = told(action);
-                if told != expected {
+                // The kernel's own threads come and go, too.
+                if told < expected {
                     bail!("{}: {told} {action} instead of {expected}", workload.name);
                 }
             }

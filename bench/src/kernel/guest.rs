@@ -1,13 +1,7 @@
-//! What would make results wander, taken out of the guest, and the pauses between rounds.
-
-use std::time::Duration;
+//! What would make results wander, taken out of the guest.
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, mount_remount};
-
-/// As long as the kernel keeps what is left of a closed connection (`TCP_TIMEWAIT_LEN`, 60 s,
-/// include/net/tcp.h), and a little more: an idle guest jumps to its next timer.
-const FORGET: Duration = Duration::from_secs(62);
 
 /// Until the random numbers are ready, every socket pays for their collection.
 const ENTROPY: &str = "/proc/sys/kernel/random/entropy_avail";
@@ -26,9 +20,4 @@ pub(crate) fn prepare() -> Result<()> {
     let processors = std::thread::available_parallelism().context("counting processors")?;
     ensure!(processors.get() == 1, "{processors} processors, not one");
     Ok(())
-}
-
-/// Waits until earlier rounds have left nothing behind.
-pub(crate) fn forget() {
-    std::thread::sleep(FORGET);
 }

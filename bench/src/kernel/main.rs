@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let mut results = Results::default();
     for workload in &mut workloads {
         eprintln!("bare: {}", workload.name);
-        let rounds = measure(workload, |workload| workload.timed())?;
+        let rounds = measure(workload, Workload::timed)?;
         results.add("bare", workload.name, &rounds);
     }
     eprintln!("starting the tracer");

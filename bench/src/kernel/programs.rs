@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
-use crate::guest;
 use crate::workload::Workload;
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -26,7 +25,7 @@ pub(crate) fn name_them() -> Result<()> {
 /// A round while the tracer stands still and the kernel counts: by program, instructions and runs for
 /// one operation.
 pub(crate) fn count(workload: &mut Workload, daemon: &Daemon) -> Result<Value> {
-    guest::forget();
+    workload.rest();
     let done = workload.done;
     fs::write(STATS, "1").context(STATS)?;
     let before = counts(daemon)?;

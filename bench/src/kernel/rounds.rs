@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::guest;
 use crate::workload::Workload;
 
 /// Rounds that count.
 const ROUNDS: usize = 3;
 
 /// Two rounds agree if they differ by no more than this part of them.
-const AGREEMENT: f64 = 0.001;
+const AGREEMENT: f64 = 0.002;
 
 /// Caches and free lists fill in the beginning; after this many instructions they have.
-const WARM_UP: Duration = Duration::from_nanos(1_500_000_000);
+const WARM_UP: Duration = Duration::from_nanos(600_000_000);
 
 /// Instructions for one operation, a number for each round that counts. Warm-up ends as soon as two rounds
 /// in a row agree.
@@ -23,7 +22,7 @@ pub(crate) fn measure(
     mut round: impl FnMut(&mut Workload) -> Result<Duration>,
 ) -> Result<Vec<f64>> {
     let mut round = |workload: &mut Workload| {
-        guest::forget();
+        workload.rest();
         let took = round(workload)?;
         Ok::<_, anyhow::Error>((workload.share(took), took))
     };

@@ -10,6 +10,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// A program to execute that ends at once. Debian's busybox is linked statically.
 const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
 
+/// Between rounds. An idle guest jumps to its next timer.
+const REST: Duration = Duration::from_secs(1);
+
+/// Between rounds of connections: the kernel keeps for 60 s what is left of a closed one
+/// (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
+const REST_OF_CONNECTIONS: Duration = Duration::from_secs(62);
+
 /// Something to do, and how often it has been done.
 pub(crate) struct Workload {
     /// As the budget names it.
@@ -20,6 +27,7 @@ pub(crate) struct Workload {
     pub(crate) events: &'static [(&'static str, u32)],
     /// Operations in a round: some hundred thousand instructions, up to a hundred million.
     round: u32,
+    rest: Duration,
     operation: Box<dyn FnMut() -> Result<()>>,
 }
 
@@ -27,6 +35,11 @@ impl Workload {
     /// All of them.
     pub(crate) fn all() -> Result<Vec<Self>> {
         Ok(vec![getppid(), refused()?, connection()?, process()])
+    }
+
+    /// Waits until earlier rounds have left nothing behind.
+    pub(crate) fn rest(&self) {
+        std::thread::sleep(self.rest);
     }
 
     /// Does a round's operations; how long it took.
@@ -53,6 +66,7 @@ fn getppid() -> Workload {
         done: 0,
         events: &[],
         round: 50_000,
+        rest: REST,
         operation: Box::new(|| {
             std::hint::black_box(std::os::unix::process::parent_id());
             Ok(())
@@ -69,6 +83,7 @@ fn refused() -> Result<Workload> {
         done: 0,
         events: &[("connection_failed", 1)],
         round: 3_000,
+        rest: REST,
         operation: Box::new(move || match TcpStream::connect(address) {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
             other => bail!("{other:?} instead of a refusal"),
@@ -88,6 +103,7 @@ fn connection() -> Result<Workload> {
             ("connection_closed", 2),
         ],
         round: 700,
+        rest: REST_OF_CONNECTIONS,
         operation: Box::new(move || {
             let mut initiator = TcpStream::connect(address)?;
             let mut acceptor = listener.accept()?.0;
@@ -108,6 +124,7 @@ fn process() -> Workload {
         done: 0,
         events: &[("process_exec", 1), ("process_exit", 1)],
         round: 150,
+        rest: REST,
         operation: Box::new(move || {
             let status = Command::new(program).arg(argument).status();
             let status = status.with_context(|| format!("starting {program}"))?;

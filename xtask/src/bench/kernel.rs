@@ -59,13 +59,11 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             let place = place(label, mode);
             if options.record {
                 budget.record(&place, &measurement);
+                budget.write()?;
             } else {
                 excesses.extend(budget.excesses(&place, &measurement));
             }
         }
-    }
-    if options.record {
-        budget.write()?;
     }
     println!();
     for excess in &excesses {

@@ -30,10 +30,20 @@ pub(crate) enum Clock {
 impl Clock {
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Host => &["-accel", "tcg,thread=single", "-smp", "2"],
+            Self::Host => &[
+                "-accel",
+                "tcg,thread=single",
+                "-cpu",
+                "max,la57=off",
+                "-smp",
+                "2",
+            ],
+            // An instruction that copies bytes is counted for each of them, so none is to be used.
             Self::Instructions => &[
                 "-accel",
                 "tcg,thread=single",
+                "-cpu",
+                "max,la57=off,-erms",
                 "-smp",
                 "1",
                 "-icount",
@@ -100,7 +110,7 @@ impl Machine<'_> {
             paths::program("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into()),
         );
         qemu.args(self.clock.arguments())
-            .args(["-cpu", "max,la57=off", "-m", "1G"])
+            .args(["-m", "1G"])
             .args([
                 "-nodefaults",
                 "-no-user-config",
