@@ -115,12 +115,12 @@ impl Budget {
                     .iter()
                     .map(|(name, cost)| format!("{name} = {cost}"));
                 let programs: Vec<String> = programs.collect();
+                let programs = format!("{{ {} }}", programs.join(", ")).replace("{  }", "{}");
                 // Writing to a string does not fail.
                 let _ = write!(
                     text,
                     "\n[\"{label}\".{mode}.{workload}]\nkernel = {kernel}\ntotal = {total}\n\
-                     programs = {{ {} }}\n",
-                    programs.join(", ")
+                     programs = {programs}\n"
                 );
             }
         }
@@ -233,6 +233,11 @@ mod tests {
     fn what_is_recorded_is_read_back() {
         let (budget, _) = budget(&cost(1000.0, 5000.0, 700.0));
         assert_eq!(Budget::parse(&budget.text()).unwrap(), budget);
+    }
+
+    #[test]
+    fn the_budget_in_the_repository_can_be_read() {
+        assert!(Budget::read().unwrap().0.len() > 1);
     }
 
     #[test]
