@@ -71,13 +71,20 @@ fn counts(daemon: &Daemon) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Names by tag: a symbol is `bpf_prog_TAG_NAME`.
+/// Names by tag: a symbol is `bpf_prog_TAG_NAME`. Programs of the same code have the same tag, which stands
+/// for the first of them.
 fn names() -> Result<HashMap<String, String>> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading /proc/kallsyms")?;
-    let names = symbols.lines().filter_map(|line| {
+    let programs = symbols.lines().filter_map(|line| {
         let symbol = line.split_whitespace().nth(2)?;
-        let (tag, name) = symbol.strip_prefix("bpf_prog_")?.split_once('_')?;
-        Some((tag.to_owned(), name.to_owned()))
+        symbol.strip_prefix("bpf_prog_")?.split_once('_')
     });
-    Ok(names.collect())
+    let mut names = HashMap::new();
+    for (tag, name) in programs {
+        let first = names.entry(tag.to_owned()).or_insert(name.to_owned());
+        if name < first.as_str() {
+            name.clone_into(first);
+        }
+    }
+    Ok(names)
 }
