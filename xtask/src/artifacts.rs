@@ -27,6 +27,14 @@ pub(crate) fn tracer() -> Result<PathBuf> {
     tracer
 }
 
+/// A measuring program of the package `bench`.
+pub(crate) fn bench_program(name: &str) -> Result<PathBuf> {
+    build(
+        &["build", "--release", "--package", "bench", "--bin", name],
+        name,
+    )
+}
+
 /// A test program of the package `tests`, to be run by itself.
 pub(crate) fn test_program(name: &str) -> Result<PathBuf> {
     build(

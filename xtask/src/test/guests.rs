@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 /// Runs the tests in every cell of the matrix; a row for each.
 pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
-    let programs = vm::programs()?;
+    let programs = vm::test_programs()?;
     let cells = matrix::read()?;
     println!(
         "\nreal-kernel tests in {} guests, {AT_A_TIME} at a time",
@@ -85,6 +85,7 @@ fn in_guest(
             .chain(filter)
             .map(Into::into)
             .collect(),
+        clock: vm::Clock::Host,
         deadline: DEADLINE,
     };
     let log = vm::directory()?.join(format!("{name}.log"));

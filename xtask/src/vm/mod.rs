@@ -20,6 +20,7 @@ mod modules;
 mod qemu;
 
 pub(crate) use initramfs::Program;
+pub(crate) use qemu::Clock;
 
 /// Where the guest has what we have built.
 pub(crate) const TRACER: &str = "/usr/bin/tracer";
@@ -55,6 +56,7 @@ pub(crate) struct Guest<'a> {
     pub(crate) programs: &'a [Program],
     pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) command: Vec<OsString>,
+    pub(crate) clock: Clock,
     pub(crate) deadline: Duration,
 }
 
@@ -68,7 +70,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         "all" => kernels::LABELS.to_vec(),
         label => vec![label],
     };
-    let programs = programs()?;
+    let programs = test_programs()?;
     let mut status = 0;
     for label in labels {
         let kernel = Kernel::find(label)?;
@@ -90,6 +92,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             } else {
                 options.command.clone()
             },
+            clock: Clock::Host,
             deadline: Duration::from_secs(options.deadline),
         };
         let input = if interactive {
@@ -113,9 +116,14 @@ pub(crate) fn test_environment() -> Vec<(&'static str, String)> {
     .to_vec()
 }
 
-/// Builds what goes into every guest, and takes the debugging information out of it: a guest has
-/// little memory.
-pub(crate) fn programs() -> Result<Vec<Program>> {
+/// What goes into every guest that tests.
+pub(crate) fn test_programs() -> Result<Vec<Program>> {
+    programs(artifacts::test_program(test::KERNEL)?, KERNEL_TESTS)
+}
+
+/// Builds what goes into every guest, adds what this kind of guest is there for, and takes the debugging
+/// information out of it all: a guest has little memory.
+pub(crate) fn programs(purpose: PathBuf, there: &str) -> Result<Vec<Program>> {
     let directory = directory()?;
     let program = |built: PathBuf, there: &str| -> Result<Program> {
         let here = directory.join(built.file_name().unwrap_or_default());
@@ -129,7 +137,7 @@ pub(crate) fn programs() -> Result<Vec<Program>> {
     Ok(vec![
         program(artifacts::vm_init()?, "/init")?,
         program(artifacts::tracer()?, TRACER)?,
-        program(artifacts::test_program(test::KERNEL)?, KERNEL_TESTS)?,
+        program(purpose, there)?,
     ])
 }
 
@@ -151,6 +159,7 @@ impl Guest<'_> {
             image: &self.kernel.image(),
             initramfs: &initramfs,
             console: file("console"),
+            clock: self.clock,
             deadline: self.deadline,
         };
         let status = machine.run(stdin, stdout);

@@ -17,6 +17,54 @@ use crate::paths;
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off random.trust_cpu=on tsc=reliable";
 
+/// How a guest's time passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// As this machine's, on two processors.
+    Host,
+    /// By one nanosecond an instruction, on one processor; an idle guest jumps to its next timer. The
+    /// same guest then does the same again.
+    Instructions,
+}
+
+impl Clock {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &[
+                "-accel",
+                "tcg,thread=single",
+                "-cpu",
+                "max,la57=off",
+                "-smp",
+                "2",
+            ],
+            // An instruction that copies bytes is counted for each of them, so none is to be used.
+            Self::Instructions => &[
+                "-accel",
+                "tcg,thread=single",
+                "-cpu",
+                "max,la57=off,-erms",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+                "-rtc",
+                "base=2026-01-01,clock=vm",
+                "-seed",
+                "1",
+            ],
+        }
+    }
+
+    /// What the kernel is told besides: where things lie in memory changes what they cost.
+    fn command_line(self) -> &'static str {
+        match self {
+            Self::Host => "",
+            Self::Instructions => " nokaslr norandmaps",
+        }
+    }
+}
+
 /// The last line of the console, before the status. `vm-init` writes it.
 const STATUS: &str = "vm-init: exit status ";
 
@@ -26,6 +74,7 @@ pub(super) struct Machine<'a> {
     pub(super) initramfs: &'a Path,
     /// Where the kernel's console goes.
     pub(super) console: PathBuf,
+    pub(super) clock: Clock,
     pub(super) deadline: Duration,
 }
 
@@ -60,36 +109,29 @@ impl Machine<'_> {
         let mut qemu = Command::new(
             paths::program("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into()),
         );
-        qemu.args([
-            "-accel",
-            "tcg,thread=single",
-            "-cpu",
-            "max,la57=off",
-            "-smp",
-            "2",
-            "-m",
-            "1G",
-        ])
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ])
-        .arg("-kernel")
-        .arg(self.image)
-        .arg("-initrd")
-        .arg(self.initramfs)
-        .args(["-append", COMMAND_LINE])
-        .arg("-serial")
-        .arg(format!("file:{}", self.console.display()))
-        .args([
-            "-chardev",
-            "stdio,id=terminal,signal=off",
-            "-serial",
-            "chardev:terminal",
-        ]);
+        qemu.args(self.clock.arguments())
+            .args(["-m", "1G"])
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
+            .arg("-kernel")
+            .arg(self.image)
+            .arg("-initrd")
+            .arg(self.initramfs)
+            .arg("-append")
+            .arg(format!("{COMMAND_LINE}{}", self.clock.command_line()))
+            .arg("-serial")
+            .arg(format!("file:{}", self.console.display()))
+            .args([
+                "-chardev",
+                "stdio,id=terminal,signal=off",
+                "-serial",
+                "chardev:terminal",
+            ]);
         qemu
     }
 }

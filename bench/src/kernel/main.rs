@@ -1,0 +1,80 @@
+//! What `cargo xtask bench kernel` runs in its guest: each workload without the tracer, then with it.
+//!
+//! In: a hook mode; a guest whose clock advances by one nanosecond an instruction, on one processor
+//! that runs nothing else. Out: on stdout one JSON object, all costs in instructions for one operation
+//! and one number a round, as `xtask/src/bench/measurement.rs` reads it.
+//!
+//! - `bare`: without the tracer.
+//! - `stopped`: it is attached, and its process stands still: what the kernel pays. The ring has room
+//!   for everything.
+//! - `running`: it writes JSON to a file in memory. A round ends when the tracer has no more to do.
+//! - `daemon`: of that, the time that its process had.
+//! - `programs`: what each kernel program took of a stopped round, while the kernel kept count. That
+//!   costs something itself, so this round is in none of the others.
+
+mod daemon;
+mod guest;
+mod programs;
+mod rounds;
+mod workload;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use daemon::Daemon;
+use rounds::measure;
+use workload::Workload;
+
+fn main() -> Result<()> {
+    let mode = std::env::args().nth(1).context("which hook mode?")?;
+    guest::prepare()?;
+    programs::name_them()?;
+    let mut workloads = Workload::all()?;
+    let mut results = Results::default();
+    for workload in &mut workloads {
+        eprintln!("bare: {}", workload.name);
+        let rounds = measure(workload, Workload::timed)?;
+        results.add("bare", workload.name, &rounds);
+    }
+    eprintln!("starting the tracer");
+    let daemon = Daemon::start(&mode)?;
+    let idle = daemon.idle()?;
+    for workload in &mut workloads {
+        workload.done = 0;
+        eprintln!("stopped: {}", workload.name);
+        let rounds = measure(workload, |workload| daemon.stopped(|| workload.timed()))?;
+        results.add("stopped", workload.name, &rounds);
+        eprintln!("running: {}", workload.name);
+        let mut own = Vec::new();
+        let rounds = measure(workload, |workload| {
+            let (all, of_daemon) = daemon.running(|| workload.timed())?;
+            own.push(workload.share(of_daemon));
+            Ok(all)
+        })?;
+        let counted = own.len() - rounds.len();
+        results.add("running", workload.name, &rounds);
+        results.add("daemon", workload.name, &own[counted..]);
+        let counted = programs::count(workload, &daemon)?;
+        results.put("programs", workload.name, counted);
+    }
+    daemon.end(&workloads)?;
+    results.0.insert("idle".to_owned(), json!(idle));
+    println!("{}", Value::Object(results.0));
+    Ok(())
+}
+
+/// Numbers by condition and workload.
+#[derive(Default)]
+struct Results(Map<String, Value>);
+
+impl Results {
+    fn add(&mut self, condition: &str, workload: &str, rounds: &[f64]) {
+        eprintln!("  {rounds:.1?}");
+        self.put(condition, workload, json!(rounds));
+    }
+
+    fn put(&mut self, condition: &str, workload: &str, value: Value) {
+        let of_condition = self.0.entry(condition).or_insert_with(|| json!({}));
+        of_condition[workload] = value;
+    }
+}

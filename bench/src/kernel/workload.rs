@@ -1,0 +1,141 @@
+//! The workloads: each a simple thing that programs do, again and again.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// A program to execute that ends at once. Debian's busybox is linked statically.
+const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
+
+/// Between rounds. An idle guest jumps to its next timer.
+const REST: Duration = Duration::from_secs(1);
+
+/// Between rounds of connections: the kernel keeps for 60 s what is left of a closed one
+/// (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
+const REST_OF_CONNECTIONS: Duration = Duration::from_secs(62);
+
+/// Something to do, and how often it has been done.
+pub(crate) struct Workload {
+    /// As the budget names it.
+    pub(crate) name: &'static str,
+    /// Operations since this was set to zero.
+    pub(crate) done: u32,
+    /// Events that one operation leads to: how many of which action.
+    pub(crate) events: &'static [(&'static str, u32)],
+    /// Operations in a round: some hundred thousand instructions, up to a hundred million.
+    round: u32,
+    rest: Duration,
+    operation: Box<dyn FnMut() -> Result<()>>,
+}
+
+impl Workload {
+    /// All of them.
+    pub(crate) fn all() -> Result<Vec<Self>> {
+        Ok(vec![getppid(), refused()?, connection()?, process()])
+    }
+
+    /// Waits until earlier rounds have left nothing behind.
+    pub(crate) fn rest(&self) {
+        std::thread::sleep(self.rest);
+    }
+
+    /// Does a round's operations; how long it took.
+    pub(crate) fn timed(&mut self) -> Result<Duration> {
+        let begin = Instant::now();
+        for _ in 0..self.round {
+            (self.operation)()?;
+        }
+        let took = begin.elapsed();
+        self.done += self.round;
+        Ok(took)
+    }
+
+    /// One operation's share of a round, in instructions.
+    pub(crate) fn share(&self, round: Duration) -> f64 {
+        round.as_secs_f64() * 1e9 / f64::from(self.round)
+    }
+}
+
+/// A system call that nobody traces.
+fn getppid() -> Workload {
+    Workload {
+        name: "getppid",
+        done: 0,
+        events: &[],
+        round: 50_000,
+        rest: REST,
+        operation: Box::new(|| {
+            std::hint::black_box(std::os::unix::process::parent_id());
+            Ok(())
+        }),
+    }
+}
+
+/// A connection to a port where nobody listens.
+fn refused() -> Result<Workload> {
+    let (listener, address) = listen()?;
+    drop(listener);
+    Ok(Workload {
+        name: "refused",
+        done: 0,
+        events: &[("connection_failed", 1)],
+        round: 3_000,
+        rest: REST,
+        operation: Box::new(move || match TcpStream::connect(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
+            other => bail!("{other:?} instead of a refusal"),
+        }),
+    })
+}
+
+/// A connection over loopback, made and accepted by this process, that carries a byte each way.
+fn connection() -> Result<Workload> {
+    let (listener, address) = listen()?;
+    Ok(Workload {
+        name: "connection",
+        done: 0,
+        events: &[
+            ("connection_opened", 1),
+            ("connection_accepted", 1),
+            ("connection_closed", 2),
+        ],
+        round: 700,
+        rest: REST_OF_CONNECTIONS,
+        operation: Box::new(move || {
+            let mut initiator = TcpStream::connect(address)?;
+            let mut acceptor = listener.accept()?.0;
+            initiator.write_all(&[1])?;
+            acceptor.read_exact(&mut [0])?;
+            acceptor.write_all(&[2])?;
+            initiator.read_exact(&mut [0])?;
+            Ok(())
+        }),
+    })
+}
+
+/// A process that executes another program and ends.
+fn process() -> Workload {
+    let [program, argument] = PROGRAM;
+    Workload {
+        name: "process",
+        done: 0,
+        events: &[("process_exec", 1), ("process_exit", 1)],
+        round: 150,
+        rest: REST,
+        operation: Box::new(move || {
+            let status = Command::new(program).arg(argument).status();
+            let status = status.with_context(|| format!("starting {program}"))?;
+            ensure!(status.success(), "{program}: {status}");
+            Ok(())
+        }),
+    }
+}
+
+fn listen() -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening")?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
