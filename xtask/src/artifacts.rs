@@ -13,6 +13,11 @@ pub(crate) fn tracer() -> Result<PathBuf> {
     build(&["build", "--release", "--package", "tracer"], "tracer")
 }
 
+/// What measures the daemon.
+pub(crate) fn bench() -> Result<PathBuf> {
+    build(&["build", "--release", "--package", "bench"], "bench")
+}
+
 /// A test program of the package `tests`, to be run by itself.
 pub(crate) fn test_program(name: &str) -> Result<PathBuf> {
     build(

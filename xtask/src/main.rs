@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod artifacts;
+mod bench;
 mod ci;
 mod command;
 mod ebpf_toolchain;
@@ -33,6 +34,8 @@ enum Subcommands {
     Test(test::Options),
     /// Boot a kernel in QEMU and run a command there
     Vm(vm::Options),
+    /// Measure what it costs, and compare that with the budget
+    Bench(bench::Options),
     /// Check format, lints, dependencies, then run all tests
     Ci(ci::Options),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Subcommands::Run(options) => run::main(&options),
         Subcommands::Test(options) => test::main(&options),
         Subcommands::Vm(options) => vm::main(&options),
+        Subcommands::Bench(options) => bench::main(&options),
         Subcommands::Ci(options) => ci::main(&options),
     };
     result.unwrap_or_else(|error| {
