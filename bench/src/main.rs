@@ -54,10 +54,11 @@ fn main() -> anyhow::Result<()> {
                 "lines": figures.lines,
                 "seconds": figures.seconds,
                 "allocations": figures.allocations,
+                "shed": figures.shed,
             })
         }
-        Subcommands::Processes { count } => memory::processes(count)?.into(),
-        Subcommands::Connections { count } => memory::connections(count)?.into(),
+        Subcommands::Processes { count } => memory::processes(count)?,
+        Subcommands::Connections { count } => memory::connections(count)?,
     };
     println!("{figures}");
     Ok(())

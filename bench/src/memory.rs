@@ -85,7 +85,7 @@ pub(crate) fn connections(count: usize) -> Result<Value> {
     let before = Memory::now()?;
     for number in 0..count {
         let (owner, sock) = (owners[number % PARENTS], sock(number as u32));
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let connect = wire::connect(bench.now, owner, &sock);
             bench.take_in(&connect);
             let established = wire::established(bench.now, &sock);
@@ -111,7 +111,7 @@ pub(crate) fn connections(count: usize) -> Result<Value> {
 fn sock(number: u32) -> Sock {
     let local_port = 32_768 + (number % 16_384) as u16;
     let [_, high, middle, low] = (number / 16_384 * 50).to_be_bytes();
-    let (local, remote): (SocketAddr, SocketAddr) = if number % 3 == 0 {
+    let (local, remote): (SocketAddr, SocketAddr) = if number.is_multiple_of(3) {
         let remote = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, high.into(), low.into());
         let local = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
         ((local, local_port).into(), (remote, 443).into())

@@ -69,8 +69,10 @@ pub(crate) struct Host {
     sockets: u64,
 }
 
-/// How often each kind of activity begins, of a thousand times.
-const ACTIVITIES: [(u64, fn(&mut Host)); 10] = [
+/// How often an activity begins, of a thousand times, and what does.
+type Activity = (u64, fn(&mut Host));
+
+const ACTIVITIES: [Activity; 10] = [
     (260, Host::local_connection),
     (210, Host::outbound_connection),
     (250, Host::inbound_connection),
