@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::event::BootTime;
@@ -87,8 +87,18 @@ impl UtcClock {
         let second = unix.div_euclid(NANOSECONDS);
         if second != self.second {
             self.second = second;
-            let seconds = Timestamp::from_second(second).unwrap_or_default();
-            self.text[..19].copy_from_slice(&format!("{seconds:.0}").as_bytes()[..19]);
+            let time = Timestamp::from_second(second).unwrap_or_default();
+            let time = Offset::UTC.to_datetime(time);
+            for (place, value) in [
+                (0..4, i64::from(time.year())),
+                (5..7, i64::from(time.month())),
+                (8..10, i64::from(time.day())),
+                (11..13, i64::from(time.hour())),
+                (14..16, i64::from(time.minute())),
+                (17..19, i64::from(time.second())),
+            ] {
+                write_digits(&mut self.text[place], value);
+            }
         }
         write_digits(&mut self.text[20..29], unix.rem_euclid(NANOSECONDS));
         &self.text
