@@ -54,7 +54,6 @@ fn main() -> anyhow::Result<()> {
                 "lines": figures.lines,
                 "seconds": figures.seconds,
                 "allocations": figures.allocations,
-                "shed": figures.shed,
             })
         }
         Subcommands::Processes { count } => memory::processes(count)?,

@@ -35,7 +35,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Result<Self> {
-        let (replay, _) = Replay::new(Output::None)?;
+        let replay = Replay::new(Output::None)?;
         Ok(Self {
             replay,
             births: Births::new(),

@@ -3,10 +3,11 @@
 //! In: how many records, and which output. Out: figures of the part behind the warm-up, in which
 //! tables, buffers and series grow to their size.
 
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::io::Write as _;
+use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use jiff::tz::TimeZone;
 use tracer::clock::WallOffset;
 use tracer::decode::decode;
@@ -16,13 +17,11 @@ use tracer::host::Host as HostFacts;
 use tracer::identity::BootId;
 use tracer::metrics::{Metrics, MetricsSink, metrics};
 use tracer::observation::{Observation, Sink};
-use tracer::output::action::Action;
 use tracer::output::compact::{Compact, Detail};
 use tracer::output::json::Json;
 use tracer::output::names::{ByFamily, HookNames};
-use tracer::output::sink::LineSink;
+use tracer::output::record::Record;
 use tracer::output::users::Users;
-use tracer::output::writer::{Target, Writer};
 use tracer::output::{Context, Format};
 use tracer::state::{Limits, State};
 
@@ -53,33 +52,26 @@ pub(crate) struct Figures {
     pub(crate) lines: u64,
     pub(crate) seconds: f64,
     pub(crate) allocations: u64,
-    /// Events for whose lines the writer was too slow.
-    pub(crate) shed: u64,
 }
 
 /// Replays a ring of `records` records.
 pub(crate) fn run(output: Output, records: usize) -> anyhow::Result<Figures> {
     let mut ring = Ring::default();
     Host::new(SEED).run(records, &mut ring);
-    let (mut replay, writer) = Replay::new(output)?;
+    let mut replay = Replay::new(output)?;
     let mut rest = ring.records();
     replay.take_in(&mut rest, records / 4);
-    let lines_before = replay.sinks.line_count;
+    let lines_before = replay.line_count();
     let allocations_before = allocator::allocations();
     let begin = Instant::now();
     measured(&mut replay, &mut rest);
     let figures = Figures {
         records: records - records / 4,
-        lines: replay.sinks.line_count - lines_before,
+        lines: replay.line_count() - lines_before,
         seconds: begin.elapsed().as_secs_f64(),
         allocations: allocator::allocations() - allocations_before,
-        shed: replay.shed(),
     };
     replay.check()?;
-    drop(replay);
-    if let Some(writer) = writer {
-        writer.finish(Duration::from_secs(10))?;
-    }
     Ok(figures)
 }
 
@@ -99,18 +91,41 @@ pub(crate) struct Replay {
 
 /// Where observations go.
 struct Sinks {
-    lines: Option<LineSink>,
+    lines: Option<Lines>,
     metrics: MetricsSink,
-    /// Lines so far: of everything but forks.
-    line_count: u64,
+}
+
+/// As the daemon's sink of lines, but without the thread that writes: it would run on another
+/// processor, and wait differently each time.
+struct Lines {
+    format: Box<dyn Format>,
+    filter: Filter,
+    buffer: Vec<u8>,
+    /// Lines so far.
+    count: u64,
+    nowhere: File,
+}
+
+impl Lines {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        let record = Record::of(observation);
+        if self.filter.admits(&record) {
+            self.format.line(&record, self.count, &mut self.buffer);
+            self.count += 1;
+        }
+    }
+
+    fn flush(&mut self) {
+        // Nobody reads it, and nothing is to be done about an error.
+        let _ = self.nowhere.write_all(&self.buffer);
+        self.buffer.clear();
+    }
 }
 
 impl Sink for Sinks {
     fn observe(&mut self, observation: &Observation<'_>) {
         if let Some(lines) = &mut self.lines {
             lines.observe(observation);
-            let is_line = Action::of(&observation.fact) != Action::ProcessFork;
-            self.line_count += u64::from(is_line);
         }
         self.metrics.observe(observation);
     }
@@ -124,41 +139,41 @@ impl Sink for Sinks {
 }
 
 impl Replay {
-    /// With an output to nowhere, and the thread that writes there.
-    pub(crate) fn new(output: Output) -> anyhow::Result<(Self, Option<Writer>)> {
+    /// With an output to nowhere.
+    pub(crate) fn new(output: Output) -> anyhow::Result<Self> {
         let tracer = ProcessKey {
             tgid: 399,
             start_ns: 1,
         };
         let filter = Filter::hiding(tracer);
         let (metrics, sink) = metrics(&["curl".into(), "nginx".into()], filter)?;
-        let (lines, writer) = match format(output) {
-            Some(format) => {
-                let (chunks, writer) = Writer::spawn(Target::File("/dev/null".into()))?;
-                let filter = Filter {
+        let nowhere = || File::create("/dev/null").context("opening /dev/null");
+        let lines = |format| {
+            anyhow::Ok(Lines {
+                format,
+                filter: Filter {
                     hidden: Some(tracer),
                     ..Filter::default()
-                };
-                (Some(LineSink::new(format, filter, chunks)), Some(writer))
-            }
-            None => (None, None),
+                },
+                buffer: Vec::new(),
+                count: 0,
+                nowhere: nowhere()?,
+            })
         };
         let mut state = State::new(Limits {
             processes: 1 << 20,
             connections: 1 << 20,
         });
         state.inventory(BootTime(population::INIT.start_ns), inventory());
-        let replay = Self {
+        Ok(Self {
             state,
             metrics,
             sinks: Sinks {
-                lines,
+                lines: format(output).map(lines).transpose()?,
                 metrics: sink,
-                line_count: 0,
             },
             undecodable: 0,
-        };
-        Ok((replay, writer))
+        })
     }
 
     /// Takes in up to `count` records, batch by batch.
@@ -195,9 +210,8 @@ impl Replay {
         count
     }
 
-    fn shed(&self) -> u64 {
-        let lines = self.sinks.lines.as_ref();
-        lines.map_or(0, |lines| lines.shed_total().load(Ordering::Relaxed))
+    fn line_count(&self) -> u64 {
+        self.sinks.lines.as_ref().map_or(0, |lines| lines.count)
     }
 
     /// Fails if the ring was not understood, or anything was lost: then the figures mean nothing.
