@@ -149,12 +149,28 @@ impl DayClock {
     }
 }
 
+/// `00` to `99`.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
+
 /// Fills `field` with the decimal digits of `value`, zeros first.
 fn write_digits(field: &mut [u8], value: i64) {
     let mut rest = u32::try_from(value).unwrap_or_default();
-    for digit in field.iter_mut().rev() {
+    // Two at a time, the odd one first.
+    let (first, pairs) = field.as_rchunks_mut();
+    for pair in pairs.iter_mut().rev() {
+        *pair = DIGIT_PAIRS[(rest % 100) as usize];
+        rest /= 100;
+    }
+    for digit in first {
         *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
     }
 }
 
