@@ -4,18 +4,21 @@
 //! that moved in later, the oldest of a kind when something has to go, and, since every entry of a
 //! list waits equally long, timers. A list whose head is not due has nothing that is due.
 
+use std::num::NonZeroU32;
+
 /// Where a value lives, for as long as it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Handle {
     slot: u32,
-    generation: u32,
+    /// Not zero, so that a handle or none fits into a register.
+    generation: NonZeroU32,
 }
 
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Slot<T> {
-    generation: u32,
+    generation: NonZeroU32,
     list: u32,
     previous: u32,
     next: u32,
@@ -119,7 +122,7 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         self.unlink(handle.slot);
         self.len -= 1;
         let slot = &mut self.slots[handle.slot as usize];
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         slot.next = std::mem::replace(&mut self.free, handle.slot);
         slot.value.take()
     }
@@ -135,7 +138,7 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         }
         let slot = u32::try_from(self.slots.len()).expect("the tables' limits are far below 2³²");
         self.slots.push(Slot {
-            generation: 0,
+            generation: NonZeroU32::MIN,
             list: 0,
             previous: NONE,
             next: NONE,

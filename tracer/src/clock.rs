@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::event::BootTime;
@@ -104,8 +104,18 @@ impl UtcClock {
         let second = unix.div_euclid(NANOSECONDS);
         if second != self.second {
             self.second = second;
-            let seconds = Timestamp::from_second(second).unwrap_or_default();
-            self.text[..19].copy_from_slice(&format!("{seconds:.0}").as_bytes()[..19]);
+            let time = Timestamp::from_second(second).unwrap_or_default();
+            let time = Offset::UTC.to_datetime(time);
+            for (place, value) in [
+                (0..4, i64::from(time.year())),
+                (5..7, i64::from(time.month())),
+                (8..10, i64::from(time.day())),
+                (11..13, i64::from(time.hour())),
+                (14..16, i64::from(time.minute())),
+                (17..19, i64::from(time.second())),
+            ] {
+                write_digits(&mut self.text[place], value);
+            }
         }
         write_digits(&mut self.text[20..29], unix.rem_euclid(NANOSECONDS));
         &self.text
@@ -156,12 +166,28 @@ impl DayClock {
     }
 }
 
+/// `00` to `99`.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
+
 /// Fills `field` with the decimal digits of `value`, zeros first.
 fn write_digits(field: &mut [u8], value: i64) {
     let mut rest = u32::try_from(value).unwrap_or_default();
-    for digit in field.iter_mut().rev() {
+    // Two at a time, the odd one first.
+    let (first, pairs) = field.as_rchunks_mut();
+    for pair in pairs.iter_mut().rev() {
+        *pair = DIGIT_PAIRS[(rest % 100) as usize];
+        rest /= 100;
+    }
+    for digit in first {
         *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
     }
 }
 

@@ -104,25 +104,28 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         .ok_or(DecodeError::NoHeader {
             length: bytes.len(),
         })?;
-    let kind = match field!(header, record::Header, kind) {
-        kind::FORK => fork(exact("fork", bytes)?),
-        kind::EXEC => EventKind::Exec(exec(bytes)?),
-        kind::EXIT => exit(exact("exit", bytes)?),
-        kind::CONNECT => EventKind::Connect(socket(exact("connect", bytes)?)?),
-        kind::ATTEMPT => EventKind::Attempt(socket(exact("attempt", bytes)?)?),
-        kind::CONNECT_ERROR => connect_error(exact("connect_error", bytes)?)?,
-        kind::ACCEPT => accept(exact("accept", bytes)?)?,
-        kind::LISTEN => EventKind::Listen(socket(exact("listen", bytes)?)?),
-        kind::ESTABLISHED => established(exact("established", bytes)?)?,
-        kind::CLOSE => EventKind::Close(close(exact("close", bytes)?)?),
-        kind::RESET_SENT => reset(exact("reset", bytes)?),
-        kind => return Err(DecodeError::UnknownKind { kind }),
-    };
-    Ok(Event {
-        time: BootTime(field!(header, record::Header, time_ns)),
-        kind,
-    })
+    let time = BootTime(field!(header, record::Header, time_ns));
+    match field!(header, record::Header, kind) {
+        kind::FORK => fork(bytes, time),
+        kind::EXEC => exec(bytes, time),
+        kind::EXIT => exit(bytes, time),
+        kind::CONNECT => socket("connect", bytes, time, EventKind::Connect),
+        kind::ATTEMPT => socket("attempt", bytes, time, EventKind::Attempt),
+        kind::CONNECT_ERROR => connect_error(bytes, time),
+        kind::ACCEPT => accept(bytes, time),
+        kind::LISTEN => socket("listen", bytes, time, EventKind::Listen),
+        kind::ESTABLISHED => established(bytes, time),
+        kind::CLOSE => close(bytes, time),
+        kind::RESET_SENT => reset(bytes, time),
+        kind => Err(DecodeError::UnknownKind { kind }),
+    }
 }
+
+// The functions of the kinds are not inlined: in one piece with the others, each would write the fields
+// of all kinds. What they call is, so that what is read goes to its place at once.
+
+/// An event, or why there is none.
+type Decoded<'a> = Result<Event<'a>, DecodeError>;
 
 /// The record as an array, if its length is right.
 fn exact<'a, const SIZE: usize>(
@@ -136,17 +139,21 @@ fn exact<'a, const SIZE: usize>(
     })
 }
 
-fn fork(bytes: &[u8; size_of::<record::Fork>()]) -> EventKind<'static> {
-    EventKind::Fork {
+#[inline(never)]
+fn fork(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Fork>()] = exact("fork", bytes)?;
+    let kind = EventKind::Fork {
         parent: task(&part(bytes, offset_of!(record::Fork, parent))),
         child: ProcessKey {
             tgid: field!(bytes, record::Fork, child_tgid),
             start_ns: field!(bytes, record::Fork, child_start_ns),
         },
-    }
+    };
+    Ok(Event { time, kind })
 }
 
-fn exec(bytes: &[u8]) -> Result<Exec<'_>, DecodeError> {
+#[inline(never)]
+fn exec(bytes: &[u8], time: BootTime) -> Decoded<'_> {
     const SIZE: usize = size_of::<record::Exec>();
     let Some((fixed, strings)) = bytes.split_first_chunk::<SIZE>() else {
         return Err(DecodeError::Length {
@@ -169,7 +176,7 @@ fn exec(bytes: &[u8]) -> Result<Exec<'_>, DecodeError> {
     let (path, strings) = strings.split_at(path_len);
     let (cwd, args) = strings.split_at(cwd_len);
     let flags = field!(fixed, record::Exec, flags);
-    Ok(Exec {
+    let exec = Exec {
         task: task(&part(fixed, offset_of!(record::Exec, task))),
         path,
         cwd,
@@ -185,37 +192,50 @@ fn exec(bytes: &[u8]) -> Result<Exec<'_>, DecodeError> {
         args_unreadable: flags & record::EXEC_ARGS_UNREADABLE != 0,
         memfd: flags & record::EXEC_MEMFD != 0,
         deleted: flags & record::EXEC_DELETED != 0,
-    })
+    };
+    let kind = EventKind::Exec(exec);
+    Ok(Event { time, kind })
 }
 
-fn exit(bytes: &[u8; size_of::<record::Exit>()]) -> EventKind<'static> {
-    EventKind::Exit {
+#[inline(never)]
+fn exit(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Exit>()] = exact("exit", bytes)?;
+    let kind = EventKind::Exit {
         task: task(&part(bytes, offset_of!(record::Exit, task))),
         status: field!(bytes, record::Exit, status),
-    }
+    };
+    Ok(Event { time, kind })
 }
 
-fn socket(bytes: &[u8; size_of::<record::Socket>()]) -> Result<SocketMoment, DecodeError> {
-    let ends = &part(bytes, offset_of!(record::Socket, endpoints));
-    Ok(SocketMoment {
-        socket: SocketId(field!(bytes, record::Socket, socket)),
-        task: task(&part(bytes, offset_of!(record::Socket, task))),
-        endpoints: endpoints(ends)?,
-        state: tcp_state("endpoints.state", field!(ends, record::Endpoints, state))?,
-    })
+/// An event that is but a moment of a socket.
+#[inline(never)]
+fn socket(
+    name: &'static str,
+    bytes: &[u8],
+    time: BootTime,
+    kind: impl FnOnce(SocketMoment) -> EventKind<'static>,
+) -> Decoded<'static> {
+    let bytes = exact(name, bytes)?;
+    let checked = check(bytes)?;
+    let kind = kind(moment(bytes, checked));
+    Ok(Event { time, kind })
 }
 
-fn connect_error(
-    bytes: &[u8; size_of::<record::Socket>()],
-) -> Result<EventKind<'static>, DecodeError> {
+#[inline(never)]
+fn connect_error(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &SocketBytes = exact("connect_error", bytes)?;
     let errno = errno(field!(bytes, record::Socket, errno)).ok_or(DecodeError::Value {
         field: "errno of connect_error",
         value: 0,
     })?;
-    Ok(EventKind::ConnectError(socket(bytes)?, errno))
+    let checked = check(bytes)?;
+    let kind = EventKind::ConnectError(moment(bytes, checked), errno);
+    Ok(Event { time, kind })
 }
 
-fn accept(bytes: &[u8; size_of::<record::Socket>()]) -> Result<EventKind<'static>, DecodeError> {
+#[inline(never)]
+fn accept(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &SocketBytes = exact("accept", bytes)?;
     let seen = match field!(bytes, record::Socket, header.flags) {
         0 => AcceptSeen::AtAccept,
         record::ACCEPT_BY_DESCRIPTOR => AcceptSeen::ByDescriptor,
@@ -227,30 +247,61 @@ fn accept(bytes: &[u8; size_of::<record::Socket>()]) -> Result<EventKind<'static
             });
         }
     };
-    Ok(EventKind::Accept(socket(bytes)?, seen))
+    let checked = check(bytes)?;
+    let kind = EventKind::Accept(moment(bytes, checked), seen);
+    Ok(Event { time, kind })
 }
 
-fn established(
-    bytes: &[u8; size_of::<record::Established>()],
-) -> Result<EventKind<'static>, DecodeError> {
+type SocketBytes = [u8; size_of::<record::Socket>()];
+
+/// What can be wrong in a [`record::Socket`].
+fn check(bytes: &SocketBytes) -> Result<(Family, TcpState), DecodeError> {
+    let ends = &part(bytes, offset_of!(record::Socket, endpoints));
+    let state = tcp_state("endpoints.state", field!(ends, record::Endpoints, state))?;
+    Ok((family(ends)?, state))
+}
+
+#[inline(always)]
+fn moment(bytes: &SocketBytes, (family, state): (Family, TcpState)) -> SocketMoment {
+    let ends = &part(bytes, offset_of!(record::Socket, endpoints));
+    SocketMoment {
+        socket: SocketId(field!(bytes, record::Socket, socket)),
+        task: task(&part(bytes, offset_of!(record::Socket, task))),
+        endpoints: endpoints(ends, family),
+        state,
+    }
+}
+
+#[inline(never)]
+fn established(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Established>()] = exact("established", bytes)?;
     let flags = field!(bytes, record::Established, header.flags);
-    Ok(EventKind::Established {
+    let ends = &part(bytes, offset_of!(record::Established, endpoints));
+    let family = family(ends)?;
+    let kind = EventKind::Established {
         socket: SocketId(field!(bytes, record::Established, socket)),
-        endpoints: endpoints(&part(bytes, offset_of!(record::Established, endpoints)))?,
+        endpoints: endpoints(ends, family),
         inbound: flags & record::ESTABLISHED_INBOUND != 0,
-    })
+    };
+    Ok(Event { time, kind })
 }
 
-fn close(bytes: &[u8; size_of::<record::Close>()]) -> Result<Close, DecodeError> {
+#[inline(never)]
+fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Close>()] = exact("close", bytes)?;
     let flags = field!(bytes, record::Close, flags);
-    Ok(Close {
+    let ends = &part(bytes, offset_of!(record::Close, endpoints));
+    let family = family(ends)?;
+    let old_state = tcp_state("old_state", field!(bytes, record::Close, old_state))?;
+    let kind = EventKind::Close(Close {
         socket: SocketId(field!(bytes, record::Close, socket)),
-        endpoints: endpoints(&part(bytes, offset_of!(record::Close, endpoints)))?,
-        old_state: tcp_state("old_state", field!(bytes, record::Close, old_state))?,
+        endpoints: endpoints(ends, family),
+        old_state,
         errno: errno(field!(bytes, record::Close, errno)),
         fin_received: flags & record::CLOSE_FIN_RECEIVED != 0,
         totals: (flags & record::CLOSE_NO_TOTALS == 0).then(|| totals(bytes)),
-    })
+    });
+    Ok(Event { time, kind })
 }
 
 /// Payload only: without what was sent again, and without the FIN, which the kernel counts.
@@ -267,10 +318,14 @@ fn totals(bytes: &[u8; size_of::<record::Close>()]) -> Totals {
     }
 }
 
-fn reset(bytes: &[u8; size_of::<record::Reset>()]) -> EventKind<'static> {
-    EventKind::ResetSent(SocketId(field!(bytes, record::Reset, socket)))
+#[inline(never)]
+fn reset(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Reset>()] = exact("reset", bytes)?;
+    let kind = EventKind::ResetSent(SocketId(field!(bytes, record::Reset, socket)));
+    Ok(Event { time, kind })
 }
 
+#[inline(always)]
 fn task(bytes: &[u8; size_of::<record::Task>()]) -> Task {
     let flags = field!(bytes, record::Task, flags);
     let readable = flags & record::TASK_IDS_ONLY == 0;
@@ -299,28 +354,38 @@ fn name(comm: [u8; 16]) -> Name {
     Name((bytes & before_first).to_le_bytes())
 }
 
-fn endpoints(bytes: &[u8; size_of::<record::Endpoints>()]) -> Result<Endpoints, DecodeError> {
-    const AF_INET: u16 = 2;
-    const AF_INET6: u16 = 10;
-    let family = field!(bytes, record::Endpoints, family);
+/// `AF_INET` or `AF_INET6`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+fn family(bytes: &[u8; size_of::<record::Endpoints>()]) -> Result<Family, DecodeError> {
+    match field!(bytes, record::Endpoints, family) {
+        2 => Ok(Family::Ipv4),
+        10 => Ok(Family::Ipv6),
+        family => Err(DecodeError::Value {
+            field: "family",
+            value: family.into(),
+        }),
+    }
+}
+
+#[inline(always)]
+fn endpoints(bytes: &[u8; size_of::<record::Endpoints>()], family: Family) -> Endpoints {
     let local = field!(bytes, record::Endpoints, local);
     let remote = field!(bytes, record::Endpoints, remote);
     let (local, remote) = match family {
-        AF_INET => (IpAddr::V4(ipv4(local)), IpAddr::V4(ipv4(remote))),
-        AF_INET6 => unmapped(local.into(), remote.into()),
-        family => {
-            return Err(DecodeError::Value {
-                field: "family",
-                value: family.into(),
-            });
-        }
+        Family::Ipv4 => (IpAddr::V4(ipv4(local)), IpAddr::V4(ipv4(remote))),
+        Family::Ipv6 => unmapped(local.into(), remote.into()),
     };
-    Ok(Endpoints {
+    Endpoints {
         netns: field!(bytes, record::Endpoints, netns),
         local: SocketAddr::new(local, field!(bytes, record::Endpoints, local_port)),
         remote: SocketAddr::new(remote, field!(bytes, record::Endpoints, remote_port)),
-        ipv6_socket: family == AF_INET6,
-    })
+        ipv6_socket: family == Family::Ipv6,
+    }
 }
 
 fn ipv4(bytes: [u8; 16]) -> Ipv4Addr {
@@ -331,10 +396,20 @@ fn ipv4(bytes: [u8; 16]) -> Ipv4Addr {
 /// family of the other.
 fn unmapped(local: Ipv6Addr, remote: Ipv6Addr) -> (IpAddr, IpAddr) {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    match (local.to_canonical(), remote.to_canonical()) {
+    match (canonical(local), canonical(remote)) {
         (IpAddr::V6(local), remote @ IpAddr::V4(_)) if local.is_unspecified() => (any, remote),
         (local @ IpAddr::V4(_), IpAddr::V6(remote)) if remote.is_unspecified() => (local, any),
         ends => ends,
+    }
+}
+
+/// As [`Ipv6Addr::to_canonical`], but all bytes at once: nearly every record has addresses.
+fn canonical(ip: Ipv6Addr) -> IpAddr {
+    let bits = ip.to_bits();
+    if bits >> 32 == 0xffff {
+        IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
+    } else {
+        IpAddr::V6(ip)
     }
 }
 

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use crate::event::ProcessKey;
 use crate::observation::Connection;
 use crate::output::action::{Action, ActionSet};
-use crate::output::record::Record;
+use crate::output::record::{Record, is_ipv4};
 use crate::process::image::Image;
 
 /// What to show. Conditions of different kinds must all hold; of several of one kind, one must.
@@ -58,13 +58,49 @@ impl Filter {
 
     /// Whether to show a record.
     pub fn admits(&self, record: &Record<'_>) -> bool {
-        if record.action == Action::EventsLost {
+        let process = record.process.map(AsRef::as_ref);
+        self.admits_event(record.action, process, record.connection)
+    }
+
+    /// Whether to show what happened to a process or a connection.
+    pub fn admits_event(
+        &self,
+        action: Action,
+        process: Option<&Image>,
+        connection: Option<&Connection>,
+    ) -> bool {
+        if action == Action::EventsLost {
             return true;
         }
-        self.actions.contains(record.action)
-            && self.admits_scope(record.process.map(AsRef::as_ref))
-            && self.admits_process(record.process.map(AsRef::as_ref))
-            && self.admits_connection(record)
+        self.actions.contains(action)
+            && self.admits_scope(process)
+            && (!self.has_conditions() || self.meets_conditions(action, process, connection))
+    }
+
+    /// Whether it asks for more than actions and scope, which most do not.
+    fn has_conditions(&self) -> bool {
+        let Self {
+            pids,
+            trees,
+            name,
+            ports,
+            peers,
+            family,
+            ..
+        } = self;
+        !(pids.is_empty() && trees.is_empty() && ports.is_empty() && peers.is_empty())
+            || name.is_some()
+            || family.is_some()
+    }
+
+    #[inline(never)]
+    fn meets_conditions(
+        &self,
+        action: Action,
+        process: Option<&Image>,
+        connection: Option<&Connection>,
+    ) -> bool {
+        self.admits_process(process) && self.admits_connection(action, connection)
     }
 
     fn admits_scope(&self, process: Option<&Image>) -> bool {
@@ -90,14 +126,14 @@ impl Filter {
                 .is_none_or(|name| name.is_match(&String::from_utf8_lossy(image.name.as_bytes())))
     }
 
-    fn admits_connection(&self, record: &Record<'_>) -> bool {
+    fn admits_connection(&self, action: Action, connection: Option<&Connection>) -> bool {
         if self.ports.is_empty() && self.peers.is_empty() && self.family.is_none() {
             return true;
         }
-        let Some(connection) = record.connection else {
+        let Some(connection) = connection else {
             return false;
         };
-        let family = if record.is_ipv4() {
+        let family = if is_ipv4(action, connection) {
             Family::Ipv4
         } else {
             Family::Ipv6

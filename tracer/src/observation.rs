@@ -173,6 +173,40 @@ pub enum Fact<'a> {
     Lost(Loss),
 }
 
+impl<'a> Fact<'a> {
+    /// Whom it is about, where that is known.
+    pub fn process(&self) -> Option<&'a Arc<Image>> {
+        match *self {
+            Fact::ProcessForked(process)
+            | Fact::ProcessExecuted(process)
+            | Fact::ProcessExited { process, .. } => Some(process),
+            Fact::ConnectionOpened { process, .. }
+            | Fact::ConnectionAccepted { process, .. }
+            | Fact::ConnectionFailed { process, .. }
+            | Fact::ConnectionClosed { process, .. }
+            | Fact::ListenOpened { process, .. }
+            | Fact::ListenClosed { process, .. } => process,
+            Fact::Lost(_) => None,
+        }
+    }
+
+    /// The connection or listener that it is about.
+    pub fn connection(&self) -> Option<&'a Connection> {
+        match *self {
+            Fact::ConnectionOpened { connection, .. }
+            | Fact::ConnectionAccepted { connection, .. }
+            | Fact::ConnectionFailed { connection, .. }
+            | Fact::ConnectionClosed { connection, .. }
+            | Fact::ListenOpened { connection, .. }
+            | Fact::ListenClosed { connection, .. } => Some(connection),
+            Fact::ProcessForked(_)
+            | Fact::ProcessExecuted(_)
+            | Fact::ProcessExited { .. }
+            | Fact::Lost(_) => None,
+        }
+    }
+}
+
 /// Something that was lost, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {

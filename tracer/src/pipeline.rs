@@ -116,13 +116,14 @@ impl<S: Sink> Pipeline<S> {
             && let Some(record) = ring.next()
         {
             count += 1;
-            match decode(&record) {
+            // By reference: an event is large.
+            match &decode(&record) {
                 Ok(event) => {
                     if let Some(canary) = &mut self.canary {
-                        canary.observe(&event);
+                        canary.observe(event);
                     }
                     if event.time >= self.complete_since || event.kind.is_about_process() {
-                        self.state.event(&event, &mut self.sinks);
+                        self.state.event(event, &mut self.sinks);
                     }
                 }
                 Err(_) => self.undecodable += 1,

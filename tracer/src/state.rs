@@ -81,7 +81,7 @@ impl State {
     }
 
     /// Connections that are open now.
-    pub fn open_connections(&self) -> impl Iterator<Item = &Connection> {
+    pub fn open_connections(&self) -> impl Iterator<Item = Connection> {
         self.connections.iter_open()
     }
 
@@ -200,8 +200,10 @@ impl State {
     fn pass(&mut self, time: BootTime, sink: &mut dyn Sink) {
         self.now = self.now.max(time);
         let now = self.now;
-        let (connections, mut context) = self.split(now, sink);
-        connections.advance(now, &mut context);
+        if self.connections.is_due(now) {
+            let (connections, mut context) = self.split(now, sink);
+            connections.advance(now, &mut context);
+        }
         self.processes.advance(now);
     }
 

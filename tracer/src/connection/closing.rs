@@ -1,11 +1,12 @@
 //! How connections, attempts and listeners end.
 
-use super::entry::{Echo, End, Entry, Owner, Phase};
+use super::endpoints::Ends;
+use super::entry::{Echo, End, Owner, Phase};
 use super::outcome::{self, ECANCELED};
 use super::table::{ConnectionTable, Context};
 use crate::arena::Handle;
 use crate::event::{BootTime, Close, Endpoints, SocketId, TcpState};
-use crate::observation::{Direction, Fact};
+use crate::observation::{Direction, Fact, Observation};
 use crate::process::image::Provenance;
 use crate::process::table::ProcessTable;
 
@@ -18,16 +19,15 @@ impl ConnectionTable {
         if close.old_state == TcpState::Close {
             return;
         }
-        let Some(handle) = self.closing(close, context) else {
-            return self.close_unknown(close, context);
+        let ends = Ends::from(&close.endpoints);
+        let Some(handle) = self.closing(close, &ends, context) else {
+            return self.close_unknown(close, ends, context);
         };
-        let entry = &mut self.entries[handle];
-        let connection = &mut entry.connection;
-        connection.endpoints = connection.endpoints.completed_by(&close.endpoints);
-        match (&entry.phase, close.old_state) {
+        self.complete(handle, &ends);
+        match (self.entries[handle].phase, close.old_state) {
             (Phase::Listening, _) => self.unlisten(handle, context),
             (
-                &(Phase::Attempted { thread } | Phase::Connecting { thread }),
+                Phase::Attempted { thread } | Phase::Connecting { thread },
                 TcpState::SynSent | TcpState::SynReceived,
             ) => self.end_attempt(handle, Some(thread), close, context),
             (Phase::Unaccepted, _) => self.end_unaccepted(handle, close, context),
@@ -67,7 +67,7 @@ impl ConnectionTable {
             Phase::Attempted { .. } => self.fail(handle, None, since, no_echo, context),
             Phase::Cancelled { thread: Some(_) } => {
                 // Without a local port it was not given up: it never got so far.
-                let begun = entry.connection.endpoints.local.port() != 0;
+                let begun = entry.ends.local.port != 0;
                 self.fail(handle, begun.then_some(ECANCELED), since, no_echo, context);
             }
             Phase::Ending(end) => self.report_closed(handle, &end, since, context),
@@ -76,12 +76,10 @@ impl ConnectionTable {
     }
 
     /// The entry that this close is about. An entry that contradicts it is of an earlier socket.
-    fn closing(&mut self, close: &Close, context: &mut Context<'_>) -> Option<Handle> {
+    fn closing(&mut self, close: &Close, ends: &Ends, context: &mut Context<'_>) -> Option<Handle> {
         let handle = self.find(close.socket)?;
         let entry = &self.entries[handle];
-        if entry.phase.can_leave(close.old_state)
-            && entry.connection.endpoints.agree_with(&close.endpoints)
-        {
+        if entry.phase.can_leave(close.old_state) && entry.ends.agree_with(ends) {
             return Some(handle);
         }
         self.vacate(close.socket, context);
@@ -89,27 +87,27 @@ impl ConnectionTable {
     }
 
     /// A close of which the beginning was not seen.
-    fn close_unknown(&mut self, close: &Close, context: &mut Context<'_>) {
-        let mut connection = self.unknown(close.socket, close.endpoints, context.time);
+    fn close_unknown(&mut self, close: &Close, ends: Ends, context: &mut Context<'_>) {
+        let mut entry = self.unknown(close.socket, ends, Phase::Unaccepted, context.time);
         match close.old_state {
             TcpState::Listen => {
-                connection.direction = Direction::Ingress;
+                entry.direction = Direction::Ingress;
                 context.observe(Fact::ListenClosed {
-                    connection: &connection,
+                    connection: &entry.connection(),
                     process: None,
                 });
             }
             TcpState::SynSent => {
-                connection.direction = Direction::Egress;
-                let phase = Phase::Cancelled { thread: None };
-                let handle = self.insert(connection, None, phase, context);
+                entry.direction = Direction::Egress;
+                entry.phase = Phase::Cancelled { thread: None };
+                let handle = self.insert(entry, context);
                 self.end_attempt(handle, None, close, context);
             }
             // Two processors that complete the same handshake make two sockets, of which one is dropped
             // before it is anyone's connection.
             TcpState::SynReceived => {}
             _ => {
-                let handle = self.insert(connection, None, Phase::Unaccepted, context);
+                let handle = self.insert(entry, context);
                 self.end_unaccepted(handle, close, context);
             }
         }
@@ -127,7 +125,7 @@ impl ConnectionTable {
         if close.errno.is_none() {
             return self.set_phase(handle, Phase::Cancelled { thread }, context.time);
         }
-        let left = 1 + u8::from(self.entries[handle].connection.endpoints.are_mapped());
+        let left = 1 + u8::from(self.entries[handle].ends.are_mapped());
         let echo = Echo {
             thread,
             errno: None,
@@ -153,21 +151,16 @@ impl ConnectionTable {
         time: BootTime,
         context: &mut Context<'_>,
     ) {
-        let Entry {
-            connection,
-            reset_sent,
-            ..
-        } = &self.entries[handle];
-        let process = self.entries[handle].process_now(context.processes).cloned();
+        let entry = &self.entries[handle];
         let fact = Fact::ConnectionClosed {
-            connection,
-            process: process.as_ref(),
+            connection: &entry.connection(),
+            process: entry.process_now(context.processes),
             totals: end.totals,
-            duration_ns: connection.opened_at.map(|begin| time.since(begin)),
-            state: outcome::closed(connection.direction, end, *reset_sent),
+            duration_ns: entry.opened_at.map(|begin| time.since(begin)),
+            state: outcome::closed(entry.direction, end, entry.reset_sent),
             errno: end.errno,
         };
-        context.observe_at(time, fact);
+        context.sink.observe(&Observation { time, fact });
         self.remove(handle, context.processes);
     }
 
@@ -175,12 +168,12 @@ impl ConnectionTable {
     /// only now.
     fn unlisten(&mut self, handle: Handle, context: &mut Context<'_>) {
         let entry = &self.entries[handle];
-        let process = entry.process_now(context.processes).cloned();
-        let connection = &entry.connection;
-        context.observe(Fact::ListenClosed {
-            connection,
-            process: process.as_ref(),
-        });
+        let fact = Fact::ListenClosed {
+            connection: &entry.connection(),
+            process: entry.process_now(context.processes),
+        };
+        let time = context.time;
+        context.sink.observe(&Observation { time, fact });
         self.set_phase(handle, Phase::Unlistened, context.time);
     }
 
@@ -193,32 +186,29 @@ impl ConnectionTable {
         if !older && unclosed {
             self.infer_owner(handle, context.processes);
         }
-        let Entry {
-            owner, connection, ..
-        } = &self.entries[handle];
-        self.counters.unattributed += u64::from(owner.is_none());
-        if connection.direction == Direction::Ingress {
+        let entry = &self.entries[handle];
+        self.counters.unattributed += u64::from(entry.owner.is_none());
+        if entry.direction == Direction::Ingress {
             if self.never_accepted.len() == NEVER_ACCEPTED_MAX {
                 self.never_accepted.pop_front();
             }
-            self.never_accepted.push_back(connection.clone());
+            self.never_accepted.push_back(entry.connection());
         }
         self.end(handle, close, context);
     }
 
     /// Concludes from its local end who would have accepted a connection.
     fn infer_owner(&mut self, handle: Handle, processes: &mut ProcessTable) {
-        let endpoints = self.entries[handle].connection.endpoints;
+        let endpoints = Endpoints::from(&self.entries[handle].ends);
         let Some(listener) = self.listener_owner(&endpoints) else {
             return;
         };
         let owner = listener.map(|owner| owner.share(processes));
         let entry = &mut self.entries[handle];
-        entry.connection.direction = Direction::Ingress;
-        if let Some(owner) = owner {
-            entry.connection.owner = Some(owner.at_open.key);
-            entry.connection.owner_provenance = Provenance::Inferred;
-            entry.owner = Some(owner);
+        entry.direction = Direction::Ingress;
+        if owner.is_some() {
+            entry.owner_provenance = Provenance::Inferred;
+            entry.owner = owner;
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::event::{BootTime, Close, Errno, TcpState, Totals};
-use crate::observation::Connection;
-use crate::process::image::Image;
+use super::endpoints::Ends;
+use crate::arena::Arena;
+use crate::event::{BootTime, Close, Errno, SocketId, TcpState, Totals};
+use crate::observation::{Connection, ConnectionId, Direction, Opening};
+use crate::process::image::{Image, Provenance};
 use crate::process::table::{ProcessId, ProcessTable};
 
 /// Entries that last until a record ends them.
@@ -13,6 +15,12 @@ pub(super) const LASTING: usize = 0;
 pub(super) const ENDING: usize = 1;
 /// In a state that the next record, if it comes soon, explains.
 pub(super) const WAITING: usize = 2;
+
+/// Over and reported, but the other end may still be looking for it.
+pub(super) const ENDED: usize = 3;
+
+/// Every entry, in one of the lists above.
+pub(super) type Entries = Arena<Entry, 4>;
 
 /// How long an entry stays in [`ENDING`]: the kernel sends a reset at once or not at all.
 pub(super) const ENDING_NS: u64 = 2_000_000;
@@ -49,6 +57,8 @@ pub(super) enum Phase {
     Failed(Echo),
     /// Was a listener: connections that it had not accepted end after it.
     Unlistened,
+    /// Nothing but the other end of another connection.
+    Ended,
 }
 
 /// How a connection ended.
@@ -98,6 +108,7 @@ impl Phase {
             | Phase::Cancelled { .. }
             | Phase::Failed(_)
             | Phase::Unlistened => WAITING,
+            Phase::Ended => ENDED,
         }
     }
 
@@ -109,9 +120,11 @@ impl Phase {
                 !matches!(old_state, TcpState::SynSent | TcpState::Listen)
             }
             Phase::Listening => old_state == TcpState::Listen,
-            Phase::Cancelled { .. } | Phase::Ending(_) | Phase::Failed(_) | Phase::Unlistened => {
-                false
-            }
+            Phase::Cancelled { .. }
+            | Phase::Ending(_)
+            | Phase::Failed(_)
+            | Phase::Unlistened
+            | Phase::Ended => false,
         }
     }
 }
@@ -141,6 +154,12 @@ impl Owner {
         }
     }
 
+    /// It owns nothing here any more.
+    pub(super) fn release(self, processes: &mut ProcessTable) {
+        processes.release(self.process);
+        processes.retire(self.at_open);
+    }
+
     /// The process as it is now or was at its exit.
     pub(super) fn now<'a>(&'a self, processes: &'a ProcessTable) -> &'a Arc<Image> {
         processes.image(self.process).unwrap_or(&self.at_open)
@@ -150,16 +169,48 @@ impl Owner {
 /// A socket, from the moment in which it gets a part until it has none.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) connection: Connection,
+    /// Identity in the output.
+    pub(super) id: ConnectionId,
+    /// Identity in the kernel.
+    pub(super) socket: SocketId,
+    /// Between which ends.
+    pub(super) ends: Ends,
+    /// Whether the other end finds it by them.
+    pub(super) is_findable: bool,
+    /// Who began it.
+    pub(super) direction: Direction,
+    /// Where the owner is known from.
+    pub(super) owner_provenance: Provenance,
+    /// How the owner was seen.
+    pub(super) opening: Opening,
+    /// This host sent a reset for it.
+    pub(super) reset_sent: bool,
     pub(super) owner: Option<Owner>,
+    /// The other end's connection, where that socket is on this host too.
+    pub(super) peer: Option<ConnectionId>,
+    /// When connect or accept was called.
+    pub(super) opened_at: Option<BootTime>,
     pub(super) phase: Phase,
     /// When it entered the phase.
     pub(super) since: BootTime,
-    /// This host sent a reset for it.
-    pub(super) reset_sent: bool,
 }
 
 impl Entry {
+    /// The connection, as the sinks see it.
+    pub(super) fn connection(&self) -> Connection {
+        Connection {
+            id: self.id,
+            socket: self.socket,
+            endpoints: (&self.ends).into(),
+            direction: self.direction,
+            owner: self.owner.as_ref().map(|owner| owner.at_open.key),
+            owner_provenance: self.owner_provenance,
+            opening: self.opening,
+            peer: self.peer,
+            opened_at: self.opened_at,
+        }
+    }
+
     /// The owner as it was when it became the owner.
     pub(super) fn process_at_open(&self) -> Option<&Arc<Image>> {
         self.owner.as_ref().map(|owner| &owner.at_open)

@@ -1,9 +1,10 @@
 //! Connections that begin elsewhere: listeners, and what is accepted from them.
 
-use super::entry::Phase;
-use super::table::{ConnectionTable, Context, owned_by};
+use super::endpoints::Ends;
+use super::entry::{Entry, Owner, Phase};
+use super::table::{ConnectionTable, Context};
 use crate::arena::Handle;
-use crate::event::{AcceptSeen, BootTime, Endpoints, ProcessKey, SocketId, SocketMoment, TcpState};
+use crate::event::{AcceptSeen, Endpoints, SocketId, SocketMoment, TcpState};
 use crate::observation::{Connection, Direction, Fact, Opening};
 use crate::process::image::Provenance;
 use crate::process::table::ProcessId;
@@ -17,19 +18,19 @@ impl ConnectionTable {
         context: &mut Context<'_>,
     ) {
         self.vacate(moment.socket, context);
-        let (owner, key) = owned_by(context.processes, process);
-        let connection = Connection {
+        let ends = Ends::from(&moment.endpoints);
+        let entry = Entry {
             direction: Direction::Ingress,
-            owner: key,
+            owner: Owner::take(context.processes, process),
             owner_provenance: Provenance::Kernel,
             opened_at: Some(context.time),
-            ..self.unknown(moment.socket, moment.endpoints, context.time)
+            ..self.unknown(moment.socket, ends, Phase::Listening, context.time)
         };
-        let handle = self.insert(connection, owner, Phase::Listening, context);
+        let handle = self.insert(entry, context);
+        self.listeners.add(handle, &moment.endpoints);
         let entry = &self.entries[handle];
-        self.listeners.add(handle, &entry.connection.endpoints);
         context.observe(Fact::ListenOpened {
-            connection: &entry.connection,
+            connection: &entry.connection(),
             process: entry.process_at_open(),
         });
     }
@@ -41,16 +42,14 @@ impl ConnectionTable {
         endpoints: &Endpoints,
         context: &mut Context<'_>,
     ) {
+        let ends = Ends::from(endpoints);
         // Both ends connected to one another at the same time.
-        if let Some(handle) = self.pending(socket, endpoints) {
-            return self.open(handle, endpoints, context);
+        if let Some(handle) = self.pending(socket, &ends) {
+            return self.open(handle, &ends, context);
         }
         self.vacate(socket, context);
-        let connection = Connection {
-            direction: Direction::Ingress,
-            ..self.unknown(socket, *endpoints, context.time)
-        };
-        self.insert(connection, None, Phase::Unaccepted, context);
+        let entry = self.inbound(socket, ends, context);
+        self.insert(entry, context);
     }
 
     /// A process has a connection from a listener's queue. Only the kernel's own accept proves that
@@ -62,49 +61,55 @@ impl ConnectionTable {
         process: ProcessId,
         context: &mut Context<'_>,
     ) {
-        let waiting = self.unaccepted(moment);
-        if waiting.is_none() && seen == AcceptSeen::AtAccept {
-            self.vacate(moment.socket, context);
+        let ends = Ends::from(&moment.endpoints);
+        let found = self.find(moment.socket);
+        let waiting = found.filter(|&handle| self.is_unaccepted(handle, &ends));
+        if let (Some(stale), None, AcceptSeen::AtAccept) = (found, waiting, seen) {
+            self.drop_stale(stale, context);
         }
         if moment.state == TcpState::Close {
-            return self.accept_closed(waiting, moment, seen, process, context);
+            return self.accept_closed(waiting, moment.socket, &ends, seen, process, context);
         }
         let handle = match (waiting, seen) {
             (Some(handle), _) => handle,
             (None, AcceptSeen::AtAccept) => {
-                let connection = Connection {
-                    direction: Direction::Ingress,
-                    ..self.unknown(moment.socket, moment.endpoints, context.time)
-                };
-                self.insert(connection, None, Phase::Unaccepted, context)
+                let entry = self.inbound(moment.socket, ends, context);
+                self.insert(entry, context)
             }
             (None, AcceptSeen::ByDescriptor | AcceptSeen::ByPeerName) => return,
         };
         self.set_phase(handle, Phase::Open, context.time);
-        let (owner, key) = owned_by(context.processes, process);
         let entry = &mut self.entries[handle];
-        entry.owner = owner;
-        give(&mut entry.connection, key, seen, context.time);
+        entry.owner = Owner::take(context.processes, process);
+        entry.owner_provenance = Provenance::Kernel;
+        entry.opening = opening(seen);
+        entry.opened_at = Some(context.time);
         context.observe(Fact::ConnectionAccepted {
-            connection: &entry.connection,
+            connection: &entry.connection(),
             process: entry.process_at_open(),
         });
     }
 
-    /// The connection of this moment, if it waits to be accepted.
-    fn unaccepted(&self, moment: &SocketMoment) -> Option<Handle> {
-        self.find(moment.socket).filter(|&handle| {
-            let entry = &self.entries[handle];
-            matches!(entry.phase, Phase::Unaccepted)
-                && entry.connection.endpoints.agree_with(&moment.endpoints)
-        })
+    /// An entry for a connection that begins elsewhere.
+    fn inbound(&mut self, socket: SocketId, ends: Ends, context: &Context<'_>) -> Entry {
+        Entry {
+            direction: Direction::Ingress,
+            ..self.unknown(socket, ends, Phase::Unaccepted, context.time)
+        }
+    }
+
+    /// Whether an entry is a connection between these ends that waits to be accepted.
+    fn is_unaccepted(&self, handle: Handle, ends: &Ends) -> bool {
+        let entry = &self.entries[handle];
+        matches!(entry.phase, Phase::Unaccepted) && entry.ends.agree_with(ends)
     }
 
     /// The peer reset the connection before it was accepted: its close has been reported.
     fn accept_closed(
         &mut self,
         waiting: Option<Handle>,
-        moment: &SocketMoment,
+        socket: SocketId,
+        ends: &Ends,
         seen: AcceptSeen,
         process: ProcessId,
         context: &mut Context<'_>,
@@ -112,22 +117,23 @@ impl ConnectionTable {
         let mut connection = match waiting {
             // Its close was lost.
             Some(handle) => {
-                let connection = self.entries[handle].connection.clone();
-                self.vacate(moment.socket, context);
+                let connection = self.entries[handle].connection();
+                self.vacate(socket, context);
                 connection
             }
-            None => match self.closed_before_accept(moment) {
+            None => match self.closed_before_accept(socket, ends) {
                 Some(connection) => connection,
-                None if seen == AcceptSeen::AtAccept => Connection {
-                    direction: Direction::Ingress,
-                    ..self.unknown(moment.socket, moment.endpoints, context.time)
-                },
+                None if seen == AcceptSeen::AtAccept => {
+                    self.inbound(socket, *ends, context).connection()
+                }
                 None => return,
             },
         };
         let image = context.processes.image(process).cloned();
-        let key = image.as_ref().map(|image| image.key);
-        give(&mut connection, key, seen, context.time);
+        connection.owner = image.as_ref().map(|image| image.key);
+        connection.owner_provenance = Provenance::Kernel;
+        connection.opening = opening(seen);
+        connection.opened_at = Some(context.time);
         context.observe(Fact::ConnectionAccepted {
             connection: &connection,
             process: image.as_ref(),
@@ -135,27 +141,19 @@ impl ConnectionTable {
     }
 
     /// The connection that had this socket and was reported as closed without having been accepted.
-    fn closed_before_accept(&mut self, moment: &SocketMoment) -> Option<Connection> {
+    fn closed_before_accept(&mut self, socket: SocketId, ends: &Ends) -> Option<Connection> {
         let latest = self.never_accepted.iter().rposition(|connection| {
-            connection.socket == moment.socket && connection.endpoints.agree_with(&moment.endpoints)
+            connection.socket == socket && Ends::from(&connection.endpoints).agree_with(ends)
         })?;
         self.never_accepted.remove(latest)
     }
 }
 
-/// Gives a connection its owner.
-fn give(
-    connection: &mut Connection,
-    owner: Option<ProcessKey>,
-    seen: AcceptSeen,
-    accepted_at: BootTime,
-) {
-    connection.owner = owner;
-    connection.owner_provenance = Provenance::Kernel;
-    connection.opened_at = Some(accepted_at);
-    connection.opening = match seen {
+/// How the owner was seen.
+fn opening(seen: AcceptSeen) -> Opening {
+    match seen {
         AcceptSeen::AtAccept => Opening::Accept,
         AcceptSeen::ByDescriptor => Opening::AcceptExit,
         AcceptSeen::ByPeerName => Opening::PeerName,
-    };
+    }
 }

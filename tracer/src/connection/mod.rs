@@ -7,4 +7,5 @@ mod listeners;
 mod outbound;
 mod outcome;
 mod peers;
+mod sockets;
 pub mod table;

@@ -1,11 +1,12 @@
 //! Connections that begin here: attempts, their failures, their success.
 
-use super::entry::{Echo, Phase};
+use super::endpoints::Ends;
+use super::entry::{Echo, Entry, Owner, Phase};
 use super::outcome::{self, EINPROGRESS};
-use super::table::{ConnectionTable, Context, owned_by};
+use super::table::{ConnectionTable, Context};
 use crate::arena::Handle;
 use crate::event::{BootTime, Endpoints, Errno, SocketId, SocketMoment};
-use crate::observation::{Connection, ConnectionId, Direction, Fact, Opening};
+use crate::observation::{ConnectionId, Direction, Fact, Opening};
 use crate::process::image::Provenance;
 use crate::process::table::ProcessId;
 
@@ -31,16 +32,16 @@ impl ConnectionTable {
         process: ProcessId,
         context: &mut Context<'_>,
     ) {
-        let attempt = self.find(moment.socket).and_then(|handle| {
+        let mut id = None;
+        if let Some(handle) = self.find(moment.socket) {
             let entry = &self.entries[handle];
-            let attempted = matches!(entry.phase, Phase::Attempted { .. });
-            attempted.then_some((handle, entry.connection.id))
-        });
-        match attempt {
-            Some((handle, _)) => self.remove(handle, context.processes),
-            None => self.vacate(moment.socket, context),
+            if matches!(entry.phase, Phase::Attempted { .. }) {
+                id = Some(entry.id);
+                self.remove(handle, context.processes);
+            } else {
+                self.drop_stale(handle, context);
+            }
         }
-        let id = attempt.map(|(_, id)| id);
         self.outbound(moment, process, Opening::Connect, id, context);
     }
 
@@ -51,55 +52,50 @@ impl ConnectionTable {
         endpoints: &Endpoints,
         context: &mut Context<'_>,
     ) {
-        match self.pending(socket, endpoints) {
-            Some(handle) => self.open(handle, endpoints, context),
-            None => self.open_unknown(socket, endpoints, context),
+        let ends = Ends::from(endpoints);
+        match self.pending(socket, &ends) {
+            Some(handle) => self.open(handle, &ends, context),
+            None => self.open_unknown(socket, ends, context),
         }
     }
 
     /// A pending attempt on this socket, unless its ends are others.
-    pub(super) fn pending(&self, socket: SocketId, endpoints: &Endpoints) -> Option<Handle> {
+    pub(super) fn pending(&self, socket: SocketId, ends: &Ends) -> Option<Handle> {
         self.find(socket).filter(|&handle| {
             let entry = &self.entries[handle];
             matches!(
                 entry.phase,
                 Phase::Attempted { .. } | Phase::Connecting { .. }
-            ) && entry.connection.endpoints.agree_with(endpoints)
+            ) && entry.ends.agree_with(ends)
         })
     }
 
-    pub(super) fn open(
-        &mut self,
-        handle: Handle,
-        endpoints: &Endpoints,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn open(&mut self, handle: Handle, ends: &Ends, context: &mut Context<'_>) {
         self.set_phase(handle, Phase::Open, context.time);
-        let connection = &mut self.entries[handle].connection;
-        if !connection.endpoints.are_complete() {
-            connection.endpoints = endpoints.completed_by(&connection.endpoints);
+        let entry = &mut self.entries[handle];
+        if !entry.ends.are_complete() {
+            entry.ends = ends.completed_by(&entry.ends);
             self.meet_peer(handle);
         }
         let entry = &self.entries[handle];
-        let connection = &entry.connection;
         context.observe(Fact::ConnectionOpened {
-            connection,
+            connection: &entry.connection(),
             process: entry.process_at_open(),
-            connect_duration_ns: connection.opened_at.map(|begin| context.time.since(begin)),
+            connect_duration_ns: entry.opened_at.map(|begin| context.time.since(begin)),
         });
     }
 
     /// Opened, but nobody saw who connected: perhaps before the tracer started.
-    fn open_unknown(&mut self, socket: SocketId, endpoints: &Endpoints, context: &mut Context<'_>) {
+    fn open_unknown(&mut self, socket: SocketId, ends: Ends, context: &mut Context<'_>) {
         self.vacate(socket, context);
-        let connection = Connection {
+        let entry = Entry {
             direction: Direction::Egress,
-            ..self.unknown(socket, *endpoints, context.time)
+            ..self.unknown(socket, ends, Phase::Open, context.time)
         };
         self.counters.unattributed += 1;
-        let handle = self.insert(connection, None, Phase::Open, context);
+        let handle = self.insert(entry, context);
         context.observe(Fact::ConnectionOpened {
-            connection: &self.entries[handle].connection,
+            connection: &self.entries[handle].connection(),
             process: None,
             connect_duration_ns: None,
         });
@@ -114,22 +110,22 @@ impl ConnectionTable {
         process: ProcessId,
         context: &mut Context<'_>,
     ) {
-        if errno == EINPROGRESS || self.is_echo(moment, errno) {
+        let ends = Ends::from(&moment.endpoints);
+        if errno == EINPROGRESS || self.is_echo(moment, &ends, errno) {
             return;
         }
-        let handle = self.failing(moment).unwrap_or_else(|| {
+        let handle = self.failing(moment, &ends).unwrap_or_else(|| {
             self.vacate(moment.socket, context);
             self.outbound(moment, process, Opening::ConnectError, None, context)
         });
+        self.complete(handle, &ends);
         let entry = &mut self.entries[handle];
-        let connection = &mut entry.connection;
-        connection.endpoints = connection.endpoints.completed_by(&moment.endpoints);
         if entry.owner.is_none() {
-            (entry.owner, connection.owner) = owned_by(context.processes, process);
-            connection.owner_provenance = Provenance::Kernel;
-            connection.opening = Opening::ConnectError;
+            entry.owner = Owner::take(context.processes, process);
+            entry.owner_provenance = Provenance::Kernel;
+            entry.opening = Opening::ConnectError;
         }
-        let left = u8::from(connection.endpoints.are_mapped());
+        let left = u8::from(entry.ends.are_mapped());
         let echo = Echo {
             thread: Some(moment.task.tid),
             errno: Some(errno),
@@ -139,7 +135,7 @@ impl ConnectionTable {
     }
 
     /// Whether this failure has been reported.
-    fn is_echo(&mut self, moment: &SocketMoment, error: Errno) -> bool {
+    fn is_echo(&mut self, moment: &SocketMoment, ends: &Ends, error: Errno) -> bool {
         let Some(handle) = self.find(moment.socket) else {
             return false;
         };
@@ -155,13 +151,13 @@ impl ConnectionTable {
         let is_echo = *left > 0
             && thread.is_none_or(|thread| thread == moment.task.tid)
             && errno.is_none_or(|errno| errno == error)
-            && entry.connection.endpoints.agree_with(&moment.endpoints);
+            && entry.ends.agree_with(ends);
         *left -= u8::from(is_echo);
         is_echo
     }
 
     /// The attempt that fails with this error, if it was seen.
-    fn failing(&self, moment: &SocketMoment) -> Option<Handle> {
+    fn failing(&self, moment: &SocketMoment, ends: &Ends) -> Option<Handle> {
         self.find(moment.socket).filter(|&handle| {
             let entry = &self.entries[handle];
             let same_thread = match entry.phase {
@@ -173,7 +169,7 @@ impl ConnectionTable {
                 }
                 _ => false,
             };
-            same_thread && entry.connection.endpoints.agree_with(&moment.endpoints)
+            same_thread && entry.ends.agree_with(ends)
         })
     }
 
@@ -189,7 +185,7 @@ impl ConnectionTable {
         let entry = &self.entries[handle];
         self.counters.unattributed += u64::from(entry.owner.is_none());
         let fact = Fact::ConnectionFailed {
-            connection: &entry.connection,
+            connection: &entry.connection(),
             process: entry.process_at_open(),
             errno,
             state: outcome::failed(errno),
@@ -211,20 +207,20 @@ impl ConnectionTable {
         id: Option<ConnectionId>,
         context: &mut Context<'_>,
     ) -> Handle {
-        let (owner, key) = owned_by(context.processes, process);
-        let unknown = self.unknown(moment.socket, moment.endpoints, context.time);
-        let connection = Connection {
+        let ends = Ends::from(&moment.endpoints);
+        let phase = Phase::Connecting {
+            thread: moment.task.tid,
+        };
+        let unknown = self.unknown(moment.socket, ends, phase, context.time);
+        let entry = Entry {
             id: id.unwrap_or(unknown.id),
             direction: Direction::Egress,
-            owner: key,
+            owner: Owner::take(context.processes, process),
             owner_provenance: Provenance::Kernel,
             opening,
             opened_at: (opening == Opening::Connect).then_some(context.time),
             ..unknown
         };
-        let phase = Phase::Connecting {
-            thread: moment.task.tid,
-        };
-        self.insert(connection, owner, phase, context)
+        self.insert(entry, context)
     }
 }

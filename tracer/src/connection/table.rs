@@ -10,21 +10,29 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
-use super::entry::{ENDING, ENDING_NS, Entry, LASTING, Owner, Phase, WAITING, WAITING_NS};
+use super::endpoints::Ends;
+use super::entry::{ENDED, ENDING, ENDING_NS, Entries, Entry, LASTING, Phase, WAITING, WAITING_NS};
 use super::listeners::Listeners;
-use super::peers::{Peer, Peers};
-use crate::arena::{Arena, Handle};
-use crate::event::{BootTime, Endpoints, ProcessKey, SocketId};
+use super::peers::{Flow, Peers};
+use super::sockets::Sockets;
+use crate::arena::Handle;
+use crate::event::{BootTime, SocketId};
 use crate::observation::{
     Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening, Sink,
 };
 use crate::process::image::Provenance;
-use crate::process::table::{ProcessId, ProcessTable};
+use crate::process::table::ProcessTable;
 
 /// The lists of what is held, and for how long each holds it.
 const HOLDS: [(usize, u64); 2] = [(ENDING, ENDING_NS), (WAITING, WAITING_NS)];
+
+const NEVER: BootTime = BootTime(u64::MAX);
+
+/// How many connections can be found by their other end after they ended: one can be over before its
+/// other end is accepted.
+const ENDED_MAX: usize = 4_096;
 
 /// What a rule needs besides the table.
 pub(crate) struct Context<'a> {
@@ -67,12 +75,16 @@ pub struct ConnectionCounters {
 /// Every socket that has a part in a connection.
 #[derive(Debug)]
 pub struct ConnectionTable {
-    pub(super) entries: Arena<Entry, 3>,
+    pub(super) entries: Entries,
     /// Sockets of connections that are older than the tracer and have not been seen to end.
     pub(super) existing: HashSet<SocketId, foldhash::fast::RandomState>,
-    by_socket: HashMap<SocketId, Handle, foldhash::fast::RandomState>,
+    sockets: Sockets,
     pub(super) listeners: Listeners,
     peers: Peers,
+    /// How many entries are in the list [`ENDED`].
+    ended: usize,
+    /// A time before which nothing that is held becomes due: perhaps too early, never too late.
+    nothing_due_before: BootTime,
     /// The last few that ended before anyone accepted them.
     pub(super) never_accepted: VecDeque<Connection>,
     ids: Ids,
@@ -85,11 +97,13 @@ impl ConnectionTable {
     /// An empty table for at most `capacity` sockets.
     pub fn new(capacity: usize) -> Self {
         ConnectionTable {
-            entries: Arena::new(),
+            entries: Entries::new(),
             existing: HashSet::default(),
-            by_socket: HashMap::default(),
+            sockets: Sockets::default(),
             listeners: Listeners::default(),
             peers: Peers::default(),
+            ended: 0,
+            nothing_due_before: NEVER,
             never_accepted: VecDeque::new(),
             ids: Ids::default(),
             capacity: capacity.max(1),
@@ -100,7 +114,7 @@ impl ConnectionTable {
 
     /// Number of sockets.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.sockets.len()
     }
 
     /// Whether there is no socket.
@@ -114,10 +128,10 @@ impl ConnectionTable {
     }
 
     /// Connections that have been reported as opened or accepted and not yet as closed.
-    pub fn iter_open(&self) -> impl Iterator<Item = &Connection> {
+    pub fn iter_open(&self) -> impl Iterator<Item = Connection> {
         let entries = self.entries.iter();
         let open = entries.filter(|entry| matches!(entry.phase, Phase::Open));
-        open.map(|entry| &entry.connection)
+        open.map(Entry::connection)
     }
 
     /// What the table counts.
@@ -135,13 +149,20 @@ impl ConnectionTable {
                 self.release(handle, context);
             }
         }
+        self.nothing_due_before = self.due().unwrap_or(NEVER);
+    }
+
+    /// Whether [`advance`](Self::advance) has anything to do.
+    #[inline]
+    pub(crate) fn is_due(&self, now: BootTime) -> bool {
+        now >= self.nothing_due_before
     }
 
     /// When time alone will lead to a report, if nothing happens before.
     pub(crate) fn due(&self) -> Option<BootTime> {
         let ends = HOLDS.map(|(list, wait)| {
             let (_, entry) = self.entries.first(list)?;
-            Some(BootTime(entry.since.0 + wait))
+            Some(BootTime(entry.since.0.saturating_add(wait)))
         });
         ends.into_iter().flatten().min()
     }
@@ -179,99 +200,123 @@ impl ConnectionTable {
     }
 
     pub(super) fn find(&self, socket: SocketId) -> Option<Handle> {
-        self.by_socket.get(&socket).copied()
+        self.sockets.find(socket, &self.entries)
     }
 
-    /// A connection of which nothing is known but its ends.
+    /// An entry for a connection of which nothing is known but its ends.
     pub(super) fn unknown(
         &mut self,
         socket: SocketId,
-        endpoints: Endpoints,
+        ends: Ends,
+        phase: Phase,
         first_seen: BootTime,
-    ) -> Connection {
-        Connection {
+    ) -> Entry {
+        Entry {
             id: self.ids.next(first_seen),
             socket,
-            endpoints,
+            ends,
+            is_findable: false,
             direction: Direction::Unknown,
-            owner: None,
             owner_provenance: Provenance::Unknown,
             opening: Opening::State,
+            reset_sent: false,
+            owner: None,
             peer: None,
             opened_at: None,
+            phase,
+            since: first_seen,
         }
     }
 
     /// Adds an entry for a socket that has none.
-    pub(super) fn insert(
-        &mut self,
-        connection: Connection,
-        owner: Option<Owner>,
-        phase: Phase,
-        context: &mut Context<'_>,
-    ) -> Handle {
-        if self.entries.len() >= self.capacity {
+    pub(super) fn insert(&mut self, entry: Entry, context: &mut Context<'_>) -> Handle {
+        if self.len() >= self.capacity {
             self.evict(context);
         }
-        let socket = connection.socket;
-        self.count_phase(phase, connection.direction, true);
-        let entry = Entry {
-            connection,
-            owner,
-            since: context.time,
-            reset_sent: false,
-            phase,
-        };
+        self.count_phase(entry.phase, entry.direction, true);
+        self.expect(entry.phase.list(), entry.since);
         let handle = self.entries.push(entry.phase.list(), entry);
-        self.by_socket.insert(socket, handle);
+        self.sockets.insert(handle, &self.entries);
         self.meet_peer(handle);
         handle
     }
 
     /// Moves an entry on.
     pub(super) fn set_phase(&mut self, handle: Handle, phase: Phase, time: BootTime) {
-        let list = phase.list();
         let entry = &mut self.entries[handle];
-        let direction = entry.connection.direction;
+        let direction = entry.direction;
         let before = std::mem::replace(&mut entry.phase, phase);
         entry.since = time;
-        self.entries.move_to(handle, list);
+        self.entries.move_to(handle, phase.list());
+        self.expect(phase.list(), time);
         self.count_phase(before, direction, false);
         self.count_phase(phase, direction, true);
     }
 
-    /// Enters a connection whose ends have become complete where its peer will look for it.
-    pub(super) fn meet_peer(&mut self, handle: Handle) {
-        let connection = &self.entries[handle].connection;
-        let is_open = |peer: Peer| {
-            let entry = self
-                .by_socket
-                .get(&peer.socket)
-                .map(|&handle| &self.entries[handle]);
-            entry.is_some_and(|entry| entry.connection.id == peer.id)
-        };
-        let (id, Some(peer)) = (connection.id, self.peers.enter(connection, is_open)) else {
-            return;
-        };
-        self.introduce(peer, id);
-        self.entries[handle].connection.peer = Some(peer.id);
+    /// An entry enters a list.
+    fn expect(&mut self, list: usize, since: BootTime) {
+        if let Some((_, wait)) = HOLDS.into_iter().find(|(held, _)| *held == list) {
+            let due = BootTime(since.0.saturating_add(wait));
+            self.nothing_due_before = self.nothing_due_before.min(due);
+        }
     }
 
-    /// Tells a connection, if it is still open, who its peer is.
-    fn introduce(&mut self, peer: Peer, id: ConnectionId) {
-        let other = self
-            .find(peer.socket)
-            .and_then(|handle| self.entries.get_mut(handle));
-        if let Some(other) = other.filter(|other| other.connection.id == peer.id) {
-            other.connection.peer = Some(id);
+    /// Takes what the ends of an entry lack from what another record says of them.
+    pub(super) fn complete(&mut self, handle: Handle, ends: &Ends) {
+        let entry = &self.entries[handle];
+        if entry.ends.lack_nothing() {
+            return;
+        }
+        let completed = entry.ends.completed_by(ends);
+        if completed != entry.ends {
+            self.hide_from_peer(handle);
+            self.entries[handle].ends = completed;
+        }
+    }
+
+    /// Enters a connection whose ends have become complete where its peer will look for it, and
+    /// introduces the two to each other if the peer is there. Each has but one peer. A connection that
+    /// ended can have been the other end only of one that this host accepts late.
+    pub(super) fn meet_peer(&mut self, handle: Handle) {
+        let entry = &self.entries[handle];
+        let Some(flow) = Flow::of(&entry.ends) else {
+            return;
+        };
+        let (id, direction) = (entry.id, entry.direction);
+        let peer = self.peers.enter(handle, flow, &self.entries);
+        let peer = peer.filter(|&peer| {
+            let peer = &self.entries[peer];
+            let late = direction != Direction::Egress && peer.direction == Direction::Egress;
+            let is_open = !matches!(peer.phase, Phase::Ended);
+            peer.peer.is_none() && peer.id != id && (late || is_open)
+        });
+        self.entries[handle].is_findable = true;
+        if let Some(peer) = peer {
+            let peer = &mut self.entries[peer];
+            peer.peer = Some(id);
+            self.entries[handle].peer = Some(peer.id);
+        }
+    }
+
+    /// The reverse of entering it.
+    fn hide_from_peer(&mut self, handle: Handle) {
+        let entry = &mut self.entries[handle];
+        if std::mem::take(&mut entry.is_findable)
+            && let Some(flow) = Flow::of(&entry.ends)
+        {
+            self.peers.remove(handle, flow);
         }
     }
 
     /// Makes way for a new use of a socket's address.
     pub(super) fn vacate(&mut self, socket: SocketId, context: &mut Context<'_>) {
-        let Some(handle) = self.find(socket) else {
-            return;
-        };
+        if let Some(handle) = self.find(socket) {
+            self.drop_stale(handle, context);
+        }
+    }
+
+    /// Takes out an entry whose socket is no longer the same.
+    pub(super) fn drop_stale(&mut self, handle: Handle, context: &mut Context<'_>) {
         if self.entries[handle].phase.list() == LASTING {
             self.remove(handle, context.processes);
             self.counters.lost_closes += 1;
@@ -282,20 +327,43 @@ impl ConnectionTable {
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, handle: Handle, processes: &mut ProcessTable) {
-        let Some(entry) = self.entries.remove(handle) else {
+        let Some(entry) = self.entries.get_mut(handle) else {
             return;
         };
-        self.by_socket.remove(&entry.connection.socket);
-        self.count_phase(entry.phase, entry.connection.direction, false);
-        match entry.phase {
-            Phase::Listening | Phase::Unlistened => {
-                self.listeners.remove(handle, &entry.connection.endpoints);
-            }
-            _ => self.peers.end(&entry.connection),
+        let owner = entry.owner.take();
+        let (phase, direction) = (entry.phase, entry.direction);
+        self.sockets.remove(entry.socket, handle);
+        self.count_phase(phase, direction, false);
+        let entry = &self.entries[handle];
+        if matches!(phase, Phase::Listening | Phase::Unlistened) {
+            self.listeners.remove(handle, &(&entry.ends).into());
+            self.forget(handle);
+        } else if entry.is_findable {
+            self.remember(handle);
+        } else {
+            self.forget(handle);
         }
-        if let Some(owner) = entry.owner {
-            processes.release(owner.process);
+        if let Some(owner) = owner {
+            owner.release(processes);
         }
+    }
+
+    /// Keeps what was a connection until many others have ended.
+    fn remember(&mut self, handle: Handle) {
+        if self.ended == ENDED_MAX
+            && let Some((oldest, _)) = self.entries.first(ENDED)
+        {
+            self.forget(oldest);
+            self.ended -= 1;
+        }
+        self.entries[handle].phase = Phase::Ended;
+        self.entries.move_to(handle, ENDED);
+        self.ended += 1;
+    }
+
+    fn forget(&mut self, handle: Handle) {
+        self.hide_from_peer(handle);
+        self.entries.remove(handle);
     }
 
     /// The oldest entry makes room. What is held is only reported early, which loses nothing; but
@@ -322,16 +390,6 @@ impl ConnectionTable {
         };
         *counter = if entered { *counter + 1 } else { *counter - 1 };
     }
-}
-
-/// Whom a process context makes the owner, as a connection has it.
-pub(super) fn owned_by(
-    processes: &mut ProcessTable,
-    process: ProcessId,
-) -> (Option<Owner>, Option<ProcessKey>) {
-    let owner = Owner::take(processes, process);
-    let key = owner.as_ref().map(|owner| owner.at_open.key);
-    (owner, key)
 }
 
 /// Gives every connection an identity of its own, the same whenever the same records are replayed.

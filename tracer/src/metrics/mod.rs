@@ -25,7 +25,6 @@ use crate::event::Totals;
 use crate::filter::Filter;
 use crate::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use crate::output::action::Action;
-use crate::output::record::Record;
 use crate::process::image::Image;
 use crate::state::Counters;
 
@@ -261,10 +260,13 @@ impl MetricsSink {
 
 impl Sink for MetricsSink {
     fn observe(&mut self, observation: &Observation<'_>) {
-        if !self.filter.admits(&Record::of(observation)) {
+        let fact = &observation.fact;
+        let action = Action::of(fact);
+        let process = fact.process().map(AsRef::as_ref);
+        if !self.filter.admits_event(action, process, fact.connection()) {
             return;
         }
-        self.events[Action::of(&observation.fact) as usize].inc();
+        self.events[action as usize].inc();
         match observation.fact {
             Fact::ProcessForked(_) => self.processes_started.inc(),
             Fact::ConnectionOpened {

@@ -92,7 +92,7 @@ pub(super) struct ByProcess {
     family: IntCounterVec,
     folded: IntCounter,
     /// The names that may have series of their own; `None` for all.
-    allowed: Option<HashSet<Vec<u8>>>,
+    allowed: Option<HashSet<Name>>,
     named: HashMap<Name, Series>,
     other: Series,
     unknown: Series,
@@ -103,12 +103,7 @@ impl ByProcess {
     /// `allowed` are the names that may have series of their own; `*` stands for all.
     pub(super) fn new(family: IntCounterVec, folded: IntCounter, allowed: &[String]) -> Self {
         let is_all = allowed.iter().any(|name| name == "*");
-        let names = || {
-            allowed
-                .iter()
-                .map(|name| name.clone().into_bytes())
-                .collect()
-        };
+        let names = || allowed.iter().filter_map(|name| whole(name)).collect();
         Self {
             family,
             folded,
@@ -124,27 +119,32 @@ impl ByProcess {
     pub(super) fn count(&mut self, process: Option<Name>, labels: Labels, now: BootTime) {
         let series = match process {
             None => &mut self.unknown,
-            Some(name) if self.has_series(name, now) => self
-                .named
-                .entry(name)
-                .or_insert_with(|| Series::new(label(name), now)),
+            Some(name) if self.is_allowed(name) => {
+                if let Some(series) = self.named.get_mut(&name) {
+                    return series.count(&self.family, labels, now);
+                }
+                if self.has_room(now) {
+                    self.named
+                        .entry(name)
+                        .or_insert_with(|| Series::new(label(name), now))
+                } else {
+                    &mut self.other
+                }
+            }
             Some(_) => &mut self.other,
         };
         series.count(&self.family, labels, now);
     }
 
-    /// Whether a name has series of its own, or may have from now on.
-    fn has_series(&mut self, name: Name, now: BootTime) -> bool {
-        if self.named.contains_key(&name) {
-            return true;
-        }
-        if self
-            .allowed
+    /// Whether a name may have series of its own, if there is room.
+    fn is_allowed(&self, name: Name) -> bool {
+        self.allowed
             .as_ref()
-            .is_some_and(|allowed| !allowed.contains(name.as_bytes()))
-        {
-            return false;
-        }
+            .is_none_or(|allowed| allowed.contains(&name))
+    }
+
+    /// Whether another name may have series of its own from now on.
+    fn has_room(&mut self, now: BootTime) -> bool {
         self.sweep(now);
         let has_room = self.named.len() < MOST_NAMES;
         if !has_room {
@@ -163,6 +163,17 @@ impl ByProcess {
             series.remove(&self.family);
         }
     }
+}
+
+/// The name of a process, if one can have that name.
+fn whole(text: &str) -> Option<Name> {
+    let mut name = Name::default();
+    let longest = name.0.len() - 1;
+    let fits = text.len() <= longest && !text.contains('\0');
+    fits.then(|| {
+        name.0[..text.len()].copy_from_slice(text.as_bytes());
+        name
+    })
 }
 
 /// A name as the label shows it.

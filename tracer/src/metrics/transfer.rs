@@ -18,9 +18,17 @@ pub(super) struct Bytes {
 /// What has been counted of connections that are still open.
 #[derive(Debug, Default)]
 pub(super) struct Transfer {
-    counted: HashMap<ConnectionId, Bytes>,
-    /// The map of the sample before, emptied: samples take turns, so that nothing is allocated.
-    spare: HashMap<ConnectionId, Bytes>,
+    counted: HashMap<ConnectionId, Counted>,
+    /// Number of the last sample.
+    sample: u32,
+}
+
+/// What has been counted of one connection.
+#[derive(Debug, Default)]
+struct Counted {
+    bytes: Bytes,
+    /// The last sample that had it.
+    sample: u32,
 }
 
 impl Transfer {
@@ -31,22 +39,30 @@ impl Transfer {
         open: impl IntoIterator<Item = (ConnectionId, Option<Totals>)>,
     ) -> Bytes {
         let mut new = Bytes::default();
-        let mut next = std::mem::take(&mut self.spare);
+        self.sample = self.sample.wrapping_add(1);
         for (id, totals) in open {
-            let before = self.counted.remove(&id).unwrap_or_default();
-            next.insert(id, totals.map_or(before, |totals| new.add(before, totals)));
+            let counted = self.counted.entry(id).or_default();
+            counted.sample = self.sample;
+            if let Some(totals) = totals {
+                counted.bytes = new.add(counted.bytes, totals);
+            }
         }
-        self.counted.clear();
-        self.spare = std::mem::replace(&mut self.counted, next);
+        self.counted
+            .retain(|_, counted| counted.sample == self.sample);
         new
     }
 
     /// Takes the final totals of a connection.
     pub(super) fn close(&mut self, id: ConnectionId, totals: Option<Totals>) -> Bytes {
         let mut new = Bytes::default();
-        let before = self.counted.remove(&id).unwrap_or_default();
+        // Without samples the map is empty, and need not be asked.
+        let counted = if self.counted.is_empty() {
+            None
+        } else {
+            self.counted.remove(&id)
+        };
         if let Some(totals) = totals {
-            new.add(before, totals);
+            new.add(counted.unwrap_or_default().bytes, totals);
         }
         new
     }

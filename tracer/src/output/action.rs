@@ -74,6 +74,11 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.name() == name)
     }
 
+    /// Whether it is about a listening socket.
+    pub fn is_about_listener(self) -> bool {
+        matches!(self, Self::ListenOpened | Self::ListenClosed)
+    }
+
     /// `event.kind`.
     pub fn kind(self) -> &'static str {
         if self == Self::EventsLost {

@@ -134,16 +134,13 @@ impl<'a> Record<'a> {
 
     /// Whether this is about a listening socket.
     pub fn is_listener(&self) -> bool {
-        matches!(self.action, Action::ListenOpened | Action::ListenClosed)
+        self.action.is_about_listener()
     }
 
     /// Whether the connection runs over IPv4; for a listener, whether its address is one.
     pub fn is_ipv4(&self) -> bool {
         self.connection
-            .is_some_and(|connection| match self.is_listener() {
-                true => connection.endpoints.local.is_ipv4(),
-                false => connection.endpoints.is_ipv4(),
-            })
+            .is_some_and(|connection| is_ipv4(self.action, connection))
     }
 
     /// The code that a process exited with, unless a signal ended it.
@@ -188,6 +185,15 @@ impl<'a> Record<'a> {
                 destination: local,
             },
         }
+    }
+}
+
+/// Whether a connection runs over IPv4; for a listener, whether its address is one.
+pub fn is_ipv4(action: Action, connection: &Connection) -> bool {
+    if action.is_about_listener() {
+        connection.endpoints.local.is_ipv4()
+    } else {
+        connection.endpoints.is_ipv4()
     }
 }
 

@@ -108,6 +108,14 @@ impl Image {
 
     /// Whether `ancestor` is this process or one of its ancestors.
     pub fn descends_from(&self, ancestor: ProcessKey) -> bool {
-        self.lineage().any(|image| image.key == ancestor)
+        // A plain loop: this is asked of every event.
+        let mut image = self;
+        while image.key != ancestor {
+            match &image.parent {
+                Parent::Known(_, parent) => image = parent,
+                Parent::Root | Parent::Unknown | Parent::Cut => return false,
+            }
+        }
+        true
     }
 }

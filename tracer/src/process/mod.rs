@@ -3,4 +3,6 @@ pub mod image;
 pub mod inventory;
 mod lineage;
 mod program;
+mod spare;
+mod strings;
 pub mod table;

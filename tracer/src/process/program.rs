@@ -2,59 +2,62 @@
 //!
 //! In: an [`Exec`] event that borrows a record. Out: a [`Program`] that owns its strings.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 
 use super::image::Program;
+use super::strings::Strings;
 use crate::event::Exec;
 
 impl Program {
     /// The program that an exec starts.
-    pub(super) fn executed(exec: &Exec<'_>) -> Self {
+    pub(super) fn executed(exec: &Exec<'_>, strings: &mut Strings) -> Self {
         Program {
-            executable: executable(exec),
+            executable: executable(exec, strings),
             file: Some(exec.file),
             executable_truncated: exec.path_truncated,
             memfd: exec.memfd,
             deleted: exec.deleted,
-            arguments: (!exec.args_unreadable).then(|| Bytes::copy_from_slice(exec.args)),
+            arguments: (!exec.args_unreadable).then(|| copy(exec.args, strings)),
             arguments_truncated: exec.args_truncated,
-            working_directory: working_directory(exec),
+            working_directory: working_directory(exec, strings),
         }
     }
 }
 
+fn copy(bytes: &[u8], strings: &mut Strings) -> Bytes {
+    strings.cut(bytes.len(), |out| out.put_slice(bytes))
+}
+
 /// A memfd has a name but no directory: `memfd:NAME`, which is its name in the kernel, too.
-fn executable(exec: &Exec<'_>) -> Bytes {
+fn executable(exec: &Exec<'_>, strings: &mut Strings) -> Bytes {
     if exec.memfd {
-        let name = exec.path.strip_suffix(b"\0").unwrap_or(exec.path);
-        return Bytes::copy_from_slice(name);
+        return copy(exec.path.strip_suffix(b"\0").unwrap_or(exec.path), strings);
     }
-    path(exec.path, exec.path_truncated)
+    path(exec.path, exec.path_truncated, strings)
 }
 
 /// Only the root directory has no components; if it is marked as truncated, nothing is known of it.
-fn working_directory(exec: &Exec<'_>) -> Bytes {
+fn working_directory(exec: &Exec<'_>, strings: &mut Strings) -> Bytes {
     if exec.cwd.is_empty() && !exec.cwd_truncated {
         return Bytes::from_static(b"/");
     }
-    path(exec.cwd, exec.cwd_truncated)
+    path(exec.cwd, exec.cwd_truncated, strings)
 }
 
 /// `curl\0bin\0usr\0` as `/usr/bin/curl`; a truncated path lacks the slash at its beginning.
-fn path(components: &[u8], truncated: bool) -> Bytes {
-    let mut path = Vec::with_capacity(components.len() + 1);
+fn path(components: &[u8], truncated: bool, strings: &mut Strings) -> Bytes {
     let components = components.strip_suffix(b"\0").unwrap_or(components);
     if components.is_empty() {
         return Bytes::new();
     }
-    for component in components.rsplit(|&byte| byte == 0) {
-        path.push(b'/');
-        path.extend_from_slice(component);
-    }
-    if truncated {
-        path.remove(0);
-    }
-    path.into()
+    strings.cut(components.len() + 1, |out| {
+        for (index, component) in components.rsplit(|&byte| byte == 0).enumerate() {
+            if index > 0 || !truncated {
+                out.put_u8(b'/');
+            }
+            out.put_slice(component);
+        }
+    })
 }
 
 #[cfg(test)]
@@ -82,9 +85,13 @@ mod tests {
         }
     }
 
+    fn executed(exec: &Exec<'_>) -> Program {
+        Program::executed(exec, &mut Strings::default())
+    }
+
     #[test]
     fn components_become_a_path() {
-        let program = Program::executed(&exec(b"curl\0bin\0usr\0", b"root\0"));
+        let program = executed(&exec(b"curl\0bin\0usr\0", b"root\0"));
         assert_eq!(program.executable, "/usr/bin/curl");
         assert_eq!(program.working_directory, "/root");
         assert_eq!(program.arguments.as_deref(), Some(&b"curl\0-s\0"[..]));
@@ -103,25 +110,22 @@ mod tests {
             path_truncated: true,
             ..exec(b"curl\0bin\0", b"")
         };
-        assert_eq!(Program::executed(&cut).executable, "bin/curl");
+        assert_eq!(executed(&cut).executable, "bin/curl");
     }
 
     #[test]
     fn root_is_a_working_directory_and_an_unknown_one_is_empty() {
-        assert_eq!(
-            Program::executed(&exec(b"init\0", b"")).working_directory,
-            "/"
-        );
+        assert_eq!(executed(&exec(b"init\0", b"")).working_directory, "/");
         let unknown = Exec {
             cwd_truncated: true,
             ..exec(b"init\0", b"")
         };
-        assert_eq!(Program::executed(&unknown).working_directory, "");
+        assert_eq!(executed(&unknown).working_directory, "");
     }
 
     #[test]
     fn unknown_executable_is_empty() {
-        assert_eq!(Program::executed(&exec(b"", b"")).executable, "");
+        assert_eq!(executed(&exec(b"", b"")).executable, "");
     }
 
     #[test]
@@ -130,7 +134,7 @@ mod tests {
             memfd: true,
             ..exec(b"memfd:payload\0", b"")
         };
-        assert_eq!(Program::executed(&memfd).executable, "memfd:payload");
+        assert_eq!(executed(&memfd).executable, "memfd:payload");
     }
 
     #[test]
@@ -139,6 +143,6 @@ mod tests {
             args_unreadable: true,
             ..exec(b"sh\0", b"")
         };
-        assert_eq!(Program::executed(&unreadable).arguments, None);
+        assert_eq!(executed(&unreadable).arguments, None);
     }
 }

@@ -15,6 +15,8 @@ use hashbrown::HashMap;
 use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
+use super::spare::Spare;
+use super::strings::Strings;
 use crate::arena::{Arena, Handle};
 use crate::event::{BootTime, Exec, ProcessKey, Task};
 
@@ -50,6 +52,8 @@ pub struct ProcessTable {
     processes: Arena<Process, 3>,
     /// The latest process of each PID.
     by_tgid: HashMap<u32, Handle, foldhash::fast::RandomState>,
+    spare: Spare,
+    strings: Strings,
     capacity: usize,
     evictions: u64,
     inventory_at: BootTime,
@@ -61,6 +65,8 @@ impl ProcessTable {
         ProcessTable {
             processes: Arena::new(),
             by_tgid: HashMap::default(),
+            spare: Spare::default(),
+            strings: Strings::default(),
             capacity: capacity.max(1),
             evictions: 0,
             inventory_at: BootTime::default(),
@@ -166,15 +172,20 @@ impl ProcessTable {
                 handle
             }
             None => {
-                let image = Image {
+                let forker = &self.processes[forker];
+                let inventoried = forker.inventoried;
+                let image = self.spare.image(Image {
                     key: child,
                     key_rounded: false,
+                    name: forker.image.name,
+                    euid: forker.image.euid,
+                    kernel_thread: forker.image.kernel_thread,
+                    program: Arc::clone(&forker.image.program),
                     parent,
-                    depth,
                     provenance: Provenance::Kernel,
-                    ..(*self.processes[forker].image).clone()
-                };
-                self.insert(time, Arc::new(image), self.processes[forker].inventoried)
+                    depth,
+                });
+                self.insert(time, image, inventoried)
             }
         };
         &self.processes[handle].image
@@ -182,7 +193,8 @@ impl ProcessTable {
 
     /// A process becomes another program. Returns its new image.
     pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
-        let program = Arc::new(Program::executed(exec));
+        let program = Program::executed(exec, &mut self.strings);
+        let program = self.spare.program(program);
         let task = &exec.task;
         let handle = match self.find(task.tgid, task.start_ns) {
             Some(handle) => {
@@ -250,6 +262,11 @@ impl ProcessTable {
         }
     }
 
+    /// Takes back an image that someone kept.
+    pub(crate) fn retire(&mut self, image: Arc<Image>) {
+        self.spare.retire(image);
+    }
+
     /// Undoes one [`hold`](Self::hold).
     pub(crate) fn release(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id.0) else {
@@ -282,7 +299,8 @@ impl ProcessTable {
 
     fn change(&mut self, handle: Handle, changed: impl FnOnce(&Image) -> Image) {
         let image = &mut self.processes[handle].image;
-        *image = Arc::new(changed(image));
+        let new = self.spare.image(changed(image));
+        self.spare.retire(std::mem::replace(image, new));
     }
 
     /// Adds a process. If another one has its PID, that one's exit was lost.
@@ -332,6 +350,7 @@ impl ProcessTable {
         if self.by_tgid.get(&tgid) == Some(&handle) {
             self.by_tgid.remove(&tgid);
         }
+        self.spare.retire(process.image);
     }
 }
 

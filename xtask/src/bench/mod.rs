@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: what tracing costs. One file a kind of measurement; what comes out is compared
-//! with `bench/budget.toml`.
+//! with the budgets in `bench/`.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,8 @@ use anyhow::Result;
 mod budget;
 mod kernel;
 mod measurement;
+mod user;
+mod user_budget;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -19,10 +21,13 @@ pub(crate) struct Options {
 enum Subcommands {
     /// Instructions that tracing adds to connections, processes and system calls, in emulated machines
     Kernel(kernel::Options),
+    /// The daemon: a made-up ring through decoding, attribution, metrics and outputs
+    User(user::Options),
 }
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match &options.subcommand {
         Subcommands::Kernel(options) => kernel::main(options),
+        Subcommands::User(options) => user::main(options),
     }
 }

@@ -20,23 +20,35 @@ pub(crate) mod kernels;
 mod programs;
 mod prometheus;
 mod tools;
+mod valgrind;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Also what `cargo xtask test` needs: QEMU, kernels, Prometheus
     #[arg(long)]
     tests: bool,
-    /// Also what `cargo xtask ci` needs
+    /// Also what `cargo xtask bench` needs: Valgrind
+    #[arg(long)]
+    bench: bool,
+    /// All of it: what `cargo xtask ci` needs
     #[arg(long)]
     ci: bool,
 }
 
-/// How much is to be there. Each includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// How much is to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     Build,
     Tests,
+    Bench,
+    /// Everything.
     Ci,
+}
+
+impl Scope {
+    fn includes(self, other: Self) -> bool {
+        other == Self::Build || other == self || self == Self::Ci
+    }
 }
 
 /// Something to find or install.
@@ -59,6 +71,7 @@ fn items() -> Vec<Item> {
         prometheus::item(),
     ];
     items.extend(kernels::items());
+    items.push(valgrind::item());
     items.push(cargo_deny::item());
     items
 }
@@ -67,10 +80,16 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
     let scope = match options {
         Options { ci: true, .. } => Scope::Ci,
+        Options {
+            tests: true,
+            bench: true,
+            ..
+        } => Scope::Ci,
         Options { tests: true, .. } => Scope::Tests,
+        Options { bench: true, .. } => Scope::Bench,
         _ => Scope::Build,
     };
-    for item in items().iter().filter(|item| item.scope <= scope) {
+    for item in items().iter().filter(|item| scope.includes(item.scope)) {
         if let Some(place) = (item.find)() {
             eprintln!("xtask: {}: already there ({place})", item.name);
         }
@@ -86,7 +105,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 /// Installs what is missing, or if that is not `allowed` says what to type.
 pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
     let mut missing = items();
-    missing.retain(|item| item.scope <= scope && (item.find)().is_none());
+    missing.retain(|item| scope.includes(item.scope) && (item.find)().is_none());
     if missing.is_empty() {
         return Ok(());
     }
@@ -111,6 +130,7 @@ fn by_hand(scope: Scope, missing: &[Item]) -> String {
     let option = match scope {
         Scope::Build => "",
         Scope::Tests => " --tests",
+        Scope::Bench => " --bench",
         Scope::Ci => " --ci",
     };
     let mut message = format!(

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::event::{Close, Event, EventKind, Name, SocketMoment, Task, TcpState};
+use crate::event::{Close, Endpoints, Event, EventKind, Name, SocketMoment, Task, TcpState};
 use crate::state::{Limits, State};
 
 /// What was said, in a word and a number.

@@ -18,6 +18,9 @@ use crate::process::image::{Image, Parent, Program, Provenance};
 const SETS: usize = 128;
 const WAYS: usize = 4;
 
+/// Ancestors whose part of a lineage is kept.
+const ANCESTORS: usize = 512;
+
 /// Longer texts are rendered anew each time, so that the cache holds at most 4 MiB.
 const LONGEST_KEPT: usize = 8192;
 
@@ -54,6 +57,7 @@ impl Processes {
             users,
             escaped: Vec::new(),
             line: Vec::new(),
+            ancestors: vec![Ancestor::default(); ANCESTORS],
         };
         let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
         Self {
@@ -78,8 +82,12 @@ impl Processes {
         if self.scratch.process.len() + self.scratch.tracer.len() > LONGEST_KEPT {
             return &self.scratch;
         }
-        let way = &mut set.ways[set.next];
-        set.next = (set.next + 1) % WAYS;
+        let free = set.ways.iter().position(|way| way.image.is_none());
+        let way = free.unwrap_or_else(|| {
+            set.next = (set.next + 1) % WAYS;
+            set.next
+        });
+        let way = &mut set.ways[way];
         // What was there becomes the next scratch space: no allocation once the buffers have grown.
         std::mem::swap(way, &mut self.scratch);
         way.image = Some(image.clone());
@@ -99,6 +107,13 @@ fn place(key: ProcessKey) -> usize {
     key.tgid as usize % SETS
 }
 
+/// An image as an element of a lineage: the same in that of every descendant.
+#[derive(Clone, Default)]
+struct Ancestor {
+    image: Option<Arc<Image>>,
+    text: Vec<u8>,
+}
+
 /// Renders one image.
 struct Renderer {
     identities: Identities,
@@ -108,6 +123,8 @@ struct Renderer {
     escaped: Vec<&'static str>,
     /// Scratch space for texts that are put together.
     line: Vec<u8>,
+    /// The ancestors seen last, by PID. None of them needs escaping.
+    ancestors: Vec<Ancestor>,
 }
 
 impl Renderer {
@@ -213,6 +230,53 @@ impl Renderer {
     }
 
     fn tracer(&mut self, image: &Image, object: &mut Object<'_>) {
+        let out = object.key(key!("lineage"));
+        let begin = out.len();
+        if !self.write_plain_lineage(image, out) {
+            out.truncate(begin);
+            self.write_escaped_lineage(image, out);
+        }
+        object.boolean(key!("lineage_complete"), image.lineage_complete());
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        write_lineage(image, &mut line);
+        self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
+        self.line = line;
+        self.marks(image, object);
+    }
+
+    /// Writes a lineage of which no name and no path needs escaping. Returns whether it is one; if
+    /// not, something has been written nevertheless.
+    fn write_plain_lineage(&mut self, image: &Image, out: &mut Vec<u8>) -> bool {
+        if needs_escaping(image) {
+            return false;
+        }
+        out.push(b'[');
+        self.write_ancestor(image, false, false, out);
+        let mut next = &image.parent;
+        while let Parent::Known(_, ancestor) = next {
+            let place = ancestor.key.tgid as usize % ANCESTORS;
+            let is_kept = |kept: &Arc<Image>| Arc::ptr_eq(kept, ancestor);
+            if !self.ancestors[place].image.as_ref().is_some_and(is_kept) {
+                if needs_escaping(ancestor) {
+                    return false;
+                }
+                let mut text = std::mem::take(&mut self.ancestors[place].text);
+                text.clear();
+                self.write_ancestor(ancestor, false, false, &mut text);
+                let image = Some(ancestor.clone());
+                self.ancestors[place] = Ancestor { image, text };
+            }
+            out.push(b',');
+            out.extend_from_slice(&self.ancestors[place].text);
+            next = &ancestor.parent;
+        }
+        out.push(b']');
+        true
+    }
+
+    /// Writes any lineage.
+    fn write_escaped_lineage(&mut self, image: &Image, out: &mut Vec<u8>) {
         let escape_names = image
             .lineage()
             .any(|it| text::needs_escaping(it.name.as_bytes()));
@@ -223,32 +287,20 @@ impl Renderer {
             .extend(escape_names.then_some("tracer.lineage.name"));
         self.escaped
             .extend(escape_paths.then_some("tracer.lineage.executable"));
-        write_list(
-            image.lineage(),
-            object.key(key!("lineage")),
-            |ancestor, out| {
-                let mut object = Object::begin(out);
-                self.ancestor(ancestor, escape_names, escape_paths, &mut object);
-                object.end();
-            },
-        );
-        object.boolean(key!("lineage_complete"), image.lineage_complete());
-        let mut line = std::mem::take(&mut self.line);
-        line.clear();
-        write_lineage(image, &mut line);
-        self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
-        self.line = line;
-        self.marks(image, object);
+        write_list(image.lineage(), out, |ancestor, out| {
+            self.write_ancestor(ancestor, escape_names, escape_paths, out);
+        });
     }
 
-    fn ancestor(
+    fn write_ancestor(
         &mut self,
         image: &Image,
         escape_names: bool,
         escape_paths: bool,
-        object: &mut Object<'_>,
+        out: &mut Vec<u8>,
     ) {
-        self.identity(image, object);
+        let mut object = Object::begin(out);
+        self.identity(image, &mut object);
         if !image.name.as_bytes().is_empty() {
             object.bytes(key!("name"), image.name.as_bytes(), escape_names);
         }
@@ -263,6 +315,7 @@ impl Renderer {
         if let Parent::Known(relation, _) = &image.parent {
             object.word(key!("relation"), names::relation(*relation));
         }
+        object.end();
     }
 
     /// What a reader has to know about the process and about these very fields.
@@ -281,6 +334,11 @@ impl Renderer {
             object.words(key!("escaped"), &self.escaped);
         }
     }
+}
+
+/// Whether the name or the path of an image needs escaping.
+fn needs_escaping(image: &Image) -> bool {
+    text::needs_escaping(image.name.as_bytes()) || text::needs_escaping(&image.program.executable)
 }
 
 fn write_user(id: u32, name: Option<&str>, user: &mut Object<'_>) {

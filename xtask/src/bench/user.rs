@@ -1,0 +1,201 @@
+//! `cargo xtask bench user`: what the daemon costs, by replaying the ring of a made-up host
+//! (`bench/`). Instructions are counted by callgrind, the same in every run; rates are the best of a
+//! few runs, because machines have other things to do.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::user_budget::{self as budget, Section};
+use crate::{artifacts, command, paths, setup};
+
+/// Runs out of which the fastest counts.
+const RUNS: usize = 3;
+
+/// Records whose instructions are counted: enough that processes come and go, and callgrind takes
+/// fifty times as long as the machine.
+const COUNTED_RECORDS: &str = "400000";
+
+/// The function in which they are counted.
+const COUNTED_PART: &str = "bench::replay::measured*";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Write the instructions into the budget instead of comparing them with it
+    #[arg(long)]
+    record: bool,
+    /// Install nothing; say what is missing and what to type
+    #[arg(long)]
+    no_setup: bool,
+}
+
+pub(crate) fn main(options: &Options) -> Result<ExitCode> {
+    setup::ensure(setup::Scope::Bench, !options.no_setup)?;
+    let bench = artifacts::bench()?;
+    let replay = |output: &str| {
+        let what = format!("replaying with output {output}");
+        command::step(&what, || Replay::measure(&bench, output))
+    };
+    let (none, json, compact) = (replay("none")?, replay("json")?, replay("compact")?);
+    let memory = |what| command::step(&format!("measuring {what}"), || resident(&bench, what));
+    let (process, connection) = (memory("processes")?, memory("connections")?);
+    for line in [
+        none.instructions("decode, attribution, metrics", Some(600.0)),
+        none.allocations("decode, attribution, metrics", Some(0.0)),
+        at_least("replay without output", none.rate, "records/s", 1_500_000.0),
+        json.instructions("with JSON", Some(2_500.0)),
+        json.allocations("with JSON", None),
+        at_least("with JSON", json.line_rate, "lines/s", 400_000.0),
+        compact.instructions("with compact", None),
+        compact.allocations("with compact", None),
+        with_target("with compact", compact.line_rate, "lines/s", None),
+        at_most("memory of a living process", process, "bytes", 1024.0),
+        at_most("memory of an open connection", connection, "bytes", 300.0),
+    ] {
+        println!("{line}");
+    }
+    let counted = [("none", none), ("json", json), ("compact", compact)];
+    let section: Section = counted
+        .iter()
+        .map(|(output, replay)| {
+            (
+                format!("record_{output}"),
+                replay.instructions.round() as u64,
+            )
+        })
+        .collect();
+    if options.record {
+        budget::record("user", section)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(match budget::keeps("user", &section)? {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// What a replay with one output costs.
+struct Replay {
+    /// Per record.
+    instructions: f64,
+    /// Per record.
+    allocations: f64,
+    /// Records a second.
+    rate: f64,
+    /// Lines a second.
+    line_rate: f64,
+}
+
+impl Replay {
+    fn measure(bench: &Path, output: &str) -> Result<Self> {
+        let mut replay = Self {
+            instructions: instructions(bench, output)?,
+            allocations: 0.0,
+            rate: 0.0,
+            line_rate: 0.0,
+        };
+        for _ in 0..RUNS {
+            let figures = figures(Command::new(bench).args(["replay", output]))?;
+            let (records, seconds) = (figures.get("records")?, figures.get("seconds")?);
+            replay.allocations = figures.get("allocations")? / records;
+            replay.rate = replay.rate.max(records / seconds);
+            replay.line_rate = replay.line_rate.max(figures.get("lines")? / seconds);
+        }
+        Ok(replay)
+    }
+
+    fn instructions(&self, what: &str, target: Option<f64>) -> String {
+        with_target(
+            what,
+            self.instructions,
+            "instructions/record",
+            target.map(Target::AtMost),
+        )
+    }
+
+    fn allocations(&self, what: &str, target: Option<f64>) -> String {
+        with_target(
+            what,
+            self.allocations,
+            "allocations/record",
+            target.map(Target::AtMost),
+        )
+    }
+}
+
+/// Instructions for each record, as callgrind counts them.
+fn instructions(bench: &Path, output: &str) -> Result<f64> {
+    let directory = paths::target().join("bench");
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    let profile = directory.join(format!("callgrind.{output}"));
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--quiet", "--tool=callgrind"])
+        .arg(format!("--callgrind-out-file={}", profile.display()))
+        .arg(format!("--toggle-collect={COUNTED_PART}"))
+        .arg(bench)
+        .args(["replay", output, "--records", COUNTED_RECORDS]);
+    let records = figures(&mut valgrind)?.get("records")?;
+    let text =
+        fs::read_to_string(&profile).with_context(|| format!("reading {}", profile.display()))?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("summary:")?.trim().parse::<f64>().ok())
+        .with_context(|| format!("no sum in {}", profile.display()))?;
+    Ok(total / records)
+}
+
+/// Bytes of the resident set for each of many.
+fn resident(bench: &Path, what: &str) -> Result<f64> {
+    figures(Command::new(bench).arg(what))?.get("resident")
+}
+
+/// What the bench printed.
+struct Figures(Value);
+
+fn figures(command: &mut Command) -> Result<Figures> {
+    let text = command::text(command)?;
+    let figures = serde_json::from_str(&text).with_context(|| format!("figures in {text:?}"))?;
+    Ok(Figures(figures))
+}
+
+impl Figures {
+    fn get(&self, name: &str) -> Result<f64> {
+        self.0[name]
+            .as_f64()
+            .with_context(|| format!("no {name} in {}", self.0))
+    }
+}
+
+/// What a figure must not exceed, or must reach.
+#[derive(Clone, Copy)]
+enum Target {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> String {
+    with_target(what, value, unit, Some(Target::AtMost(limit)))
+}
+
+fn at_least(what: &str, value: f64, unit: &str, limit: f64) -> String {
+    with_target(what, value, unit, Some(Target::AtLeast(limit)))
+}
+
+/// A line of the table.
+fn with_target(what: &str, value: f64, unit: &str, target: Option<Target>) -> String {
+    let (target, is_met) = match target {
+        Some(Target::AtMost(limit)) => (format!("at most {limit}"), value <= limit),
+        Some(Target::AtLeast(limit)) => (format!("at least {limit}"), value >= limit),
+        None => (String::new(), true),
+    };
+    // Small figures differ behind the point.
+    let decimals = if value < 10.0 { 4 } else { 0 };
+    let verdict = if is_met { "" } else { "  MISSED" };
+    format!("{what:30} {value:>11.decimals$} {unit:20} {target}{verdict}")
+        .trim_end()
+        .to_owned()
+}
