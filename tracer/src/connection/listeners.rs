@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::arena::Handle;
 use crate::event::Endpoints;
@@ -16,10 +17,23 @@ struct Listener {
     address: IpAddr,
 }
 
+/// Those that share a port. Mostly there is but one, which needs no list.
+#[derive(Debug)]
+struct Sharing {
+    first: Listener,
+    others: Vec<Listener>,
+}
+
+impl Sharing {
+    fn iter(&self) -> impl Iterator<Item = &Listener> + Clone {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
 /// Listeners by network namespace and port.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    by_port: HashMap<(u32, u16), Vec<Listener>, foldhash::fast::RandomState>,
+    by_port: HashMap<(u32, u16), Sharing, foldhash::fast::RandomState>,
 }
 
 impl Listeners {
@@ -28,35 +42,41 @@ impl Listeners {
             entry,
             address: endpoints.local.ip(),
         };
-        self.by_port
-            .entry(key(endpoints))
-            .or_default()
-            .push(listener);
+        match self.by_port.entry(key(endpoints)) {
+            Entry::Occupied(mut sharing) => sharing.get_mut().others.push(listener),
+            Entry::Vacant(place) => {
+                place.insert(Sharing {
+                    first: listener,
+                    others: Vec::new(),
+                });
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, entry: Handle, endpoints: &Endpoints) {
-        if let Some(listeners) = self.by_port.get_mut(&key(endpoints)) {
-            listeners.retain(|listener| listener.entry != entry);
-            if listeners.is_empty() {
-                self.by_port.remove(&key(endpoints));
-            }
+        let Entry::Occupied(mut place) = self.by_port.entry(key(endpoints)) else {
+            return;
+        };
+        let sharing = place.get_mut();
+        if sharing.first.entry != entry {
+            sharing.others.retain(|listener| listener.entry != entry);
+        } else if sharing.others.is_empty() {
+            place.remove();
+        } else {
+            sharing.first = sharing.others.remove(0);
         }
     }
 
     /// Those that fit the local end best; several if they share it.
     pub(super) fn find(&self, endpoints: &Endpoints) -> impl Iterator<Item = Handle> {
         let local = endpoints.local.ip();
-        let listeners = self
-            .by_port
-            .get(&key(endpoints))
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let sharing = self.by_port.get(&key(endpoints));
+        let listeners = sharing.into_iter().flat_map(Sharing::iter);
         let best = listeners
-            .iter()
+            .clone()
             .filter_map(|listener| fit(listener.address, local))
             .max();
         listeners
-            .iter()
             .filter(move |listener| best.is_some() && fit(listener.address, local) == best)
             .map(|listener| listener.entry)
     }

@@ -18,7 +18,7 @@ const LONGEST: usize = 1024;
 const WAITING_MAX: usize = 1024;
 
 /// How many of those that wait are asked before a new one is made.
-const ASKED: usize = 4;
+const ASKED: usize = 16;
 
 /// Cuts strings from chunks.
 #[derive(Debug, Default)]
@@ -46,15 +46,12 @@ impl Strings {
 
     fn begin_chunk(&mut self) {
         self.waiting.push_back(std::mem::take(&mut self.chunk));
-        for _ in 0..ASKED.min(self.waiting.len()) {
-            let Some(mut oldest) = self.waiting.pop_front() else {
-                break;
-            };
-            if oldest.try_reclaim(CHUNK) {
-                self.chunk = oldest;
-                return;
-            }
-            self.waiting.push_back(oldest);
+        let mut oldest = self.waiting.iter_mut().take(ASKED);
+        if let Some(place) = oldest.position(|chunk| chunk.try_reclaim(CHUNK)) {
+            // Those before it are kept by processes that live longer than others.
+            self.waiting.rotate_left(place);
+            self.chunk = self.waiting.pop_front().unwrap_or_default();
+            return;
         }
         if self.waiting.len() > WAITING_MAX {
             self.waiting.pop_front();

@@ -112,7 +112,7 @@ impl Replay {
             what,
             self.instructions,
             "instructions/record",
-            target.map(Target::AtMost),
+            target.map(Target::AtMost).as_ref(),
         )
     }
 
@@ -121,7 +121,7 @@ impl Replay {
             what,
             self.allocations,
             "allocations/record",
-            target.map(Target::AtMost),
+            target.map(Target::AtMost).as_ref(),
         )
     }
 }
@@ -178,18 +178,18 @@ enum Target {
 }
 
 fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> String {
-    with_target(what, value, unit, Some(Target::AtMost(limit)))
+    with_target(what, value, unit, Some(&Target::AtMost(limit)))
 }
 
 fn at_least(what: &str, value: f64, unit: &str, limit: f64) -> String {
-    with_target(what, value, unit, Some(Target::AtLeast(limit)))
+    with_target(what, value, unit, Some(&Target::AtLeast(limit)))
 }
 
 /// A line of the table.
-fn with_target(what: &str, value: f64, unit: &str, target: Option<Target>) -> String {
+fn with_target(what: &str, value: f64, unit: &str, target: Option<&Target>) -> String {
     let (target, is_met) = match target {
-        Some(Target::AtMost(limit)) => (format!("at most {limit}"), value <= limit),
-        Some(Target::AtLeast(limit)) => (format!("at least {limit}"), value >= limit),
+        Some(&Target::AtMost(limit)) => (format!("at most {limit}"), value <= limit),
+        Some(&Target::AtLeast(limit)) => (format!("at least {limit}"), value >= limit),
         None => (String::new(), true),
     };
     // Small figures differ behind the point.
