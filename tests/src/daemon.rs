@@ -227,7 +227,12 @@ impl Tracer {
     #[track_caller]
     pub fn stop(self, signal: Signal) -> Ended {
         self.signal(signal);
-        let ended = self.wait(if environment::in_vm() { DEADLINE } else { DRAIN });
+        let limit = if environment::in_vm() {
+            DEADLINE
+        } else {
+            DRAIN
+        };
+        let ended = self.wait(limit);
         assert_eq!(ended.status.code(), Some(0), "stderr:\n{}", ended.stderr);
         ended
     }
