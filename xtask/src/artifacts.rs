@@ -35,11 +35,6 @@ pub(crate) fn bench_program(name: &str) -> Result<PathBuf> {
     )
 }
 
-/// What measures the daemon.
-pub(crate) fn bench() -> Result<PathBuf> {
-    build(&["build", "--release", "--package", "bench"], "bench")
-}
-
 /// A test program of the package `tests`, to be run by itself.
 pub(crate) fn test_program(name: &str) -> Result<PathBuf> {
     build(

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::user_budget::{self as budget, Section};
+use super::user_budget::{self as budget, Budget};
 use crate::{artifacts, command, paths, setup};
 
 /// Runs out of which the fastest counts.
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Bench, !options.no_setup)?;
-    let bench = artifacts::bench()?;
+    let bench = artifacts::bench_program("bench")?;
     let replay = |output: &str| {
         let what = format!("replaying with output {output}");
         command::step(&what, || Replay::measure(&bench, output))
@@ -58,7 +58,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         println!("{line}");
     }
     let counted = [("none", none), ("json", json), ("compact", compact)];
-    let section: Section = counted
+    let measured: Budget = counted
         .iter()
         .map(|(output, replay)| {
             (
@@ -68,10 +68,10 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         })
         .collect();
     if options.record {
-        budget::record("user", section)?;
+        budget::record(&measured)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(match budget::keeps("user", &section)? {
+    Ok(match budget::keeps(&measured)? {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })

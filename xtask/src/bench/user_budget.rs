@@ -1,5 +1,5 @@
-//! `bench/budget-user.toml`: how many instructions a record may cost the daemon. In: what was measured. Out: what
-//! has become dearer, or a new section of the file.
+//! `bench/budget-user.toml`: how many instructions a record may cost the daemon. In: what was measured.
+//! Out: what has become dearer, or a new file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +13,7 @@ use crate::paths;
 const TOLERANCE: f64 = 2.0;
 
 /// Instructions by what they were spent on.
-pub(super) type Section = BTreeMap<String, u64>;
-
-type Budget = BTreeMap<String, Section>;
+pub(super) type Budget = BTreeMap<String, u64>;
 
 fn file() -> PathBuf {
     paths::repository().join("bench/budget-user.toml")
@@ -28,10 +26,10 @@ fn read() -> Result<Budget> {
 }
 
 /// Prints what was measured beside the budget. Returns whether all of it is within.
-pub(super) fn keeps(name: &str, measured: &Section) -> Result<bool> {
-    let budget = read()?.remove(name).unwrap_or_default();
+pub(super) fn keeps(measured: &Budget) -> Result<bool> {
+    let budget = read()?;
     let mut is_within = true;
-    println!("\nbudget [{name}], instructions:");
+    println!("\nbudget, instructions:");
     for (what, &count) in measured {
         let Some(&allowed) = budget.get(what) else {
             println!("  {what:32} {count:>9}  not in the budget: --record enters it");
@@ -48,21 +46,12 @@ pub(super) fn keeps(name: &str, measured: &Section) -> Result<bool> {
 }
 
 /// Makes what was measured the budget.
-pub(super) fn record(name: &str, measured: Section) -> Result<()> {
-    let mut budget = if file().exists() {
-        read()?
-    } else {
-        Budget::new()
-    };
-    budget.insert(name.to_owned(), measured);
+pub(super) fn record(measured: &Budget) -> Result<()> {
     let mut text =
-        "# Instructions that each thing may cost; `cargo xtask bench … --record` writes this.\n"
+        "# Instructions that a record may cost the daemon; `cargo xtask bench user --record` writes this.\n\n"
             .to_owned();
-    for (name, section) in &budget {
-        text += &format!("\n[{name}]\n");
-        for (what, count) in section {
-            text += &format!("{what} = {count}\n");
-        }
+    for (what, count) in measured {
+        text += &format!("{what} = {count}\n");
     }
     let file = file();
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
