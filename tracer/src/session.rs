@@ -17,7 +17,7 @@ use crate::{
     kernel::{
         canary::Canary,
         hooks::{Moment, Point},
-        inventory, live_totals,
+        inventory, iterator, live_totals,
         loader::{self, Attached, Choice, LoadError, Options},
         losses::Losses,
     },
@@ -199,7 +199,7 @@ fn take_inventory(
 ) -> Result<ProcessKey, StartError> {
     let taken_at = clock::boot_time();
     let inventory =
-        match loader::load_iterator(&mut attached.ebpf, &attached.btf, "existing_tasks", "task") {
+        match iterator::load(&mut attached.ebpf, &attached.btf, "existing_tasks", "task") {
             Ok(iterator) => inventory::from_iterator(iterator),
             Err(refusal) => {
                 remarks.push(format!(
@@ -211,7 +211,7 @@ fn take_inventory(
         };
     let inventory = inventory.map_err(StartError::Inventory)?;
     state.inventory(taken_at, inventory.processes);
-    let sockets = loader::load_iterator(
+    let sockets = iterator::load(
         &mut attached.ebpf,
         &attached.btf,
         "open_connections",

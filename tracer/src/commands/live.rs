@@ -24,7 +24,7 @@ use crate::{
     filter::Filter,
     host::Host,
     http::Bound,
-    kernel::{self, live_totals, loader, privileges},
+    kernel::{self, iterator, live_totals, privileges},
     metrics::{self, Metrics, MetricsSink},
     observation::{Observation, Sink},
     output::{
@@ -208,7 +208,7 @@ fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
     if open.peek().is_none() {
         return;
     }
-    let totals = loader::open_iterator(&mut session.programs, "open_connections")
+    let totals = iterator::open(&mut session.programs, "open_connections")
         .map_err(io::Error::other)
         .and_then(live_totals::read)
         .unwrap_or_default();

@@ -4,8 +4,6 @@
 //! holds every link, so that dropping it (or the end of the process) leaves nothing behind.
 
 use std::{
-    fs::File,
-    io,
     os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
@@ -15,7 +13,7 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapData, RingBuf},
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, Iter, KProbe, Program,
+        BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, KProbe, Program,
         ProgramError, TracePoint,
     },
 };
@@ -444,7 +442,7 @@ fn attach_tracepoint(
 }
 
 /// What the kernel said, on one line: the errno, and the verifier's last words if it had any.
-fn reason(error: &ProgramError) -> String {
+pub(super) fn reason(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError {
             io_error,
@@ -463,7 +461,7 @@ fn reason(error: &ProgramError) -> String {
 }
 
 /// An error and its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -475,35 +473,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Loads an iterator and opens it: reading the file runs `program` over every `task` or `task_file`.
-pub fn load_iterator(
-    ebpf: &mut Ebpf,
-    btf: &aya::Btf,
-    program: &str,
-    over: &str,
-) -> Result<File, String> {
-    iterator(ebpf, program)
-        .and_then(|program| program.load(over, btf))
-        .map_err(|error| reason(&error))?;
-    open_iterator(ebpf, program)
-}
-
-/// Opens an iterator that has been loaded.
-pub fn open_iterator(ebpf: &mut Ebpf, program: &str) -> Result<File, String> {
-    let open = |program: &mut Iter| {
-        let link = program.attach()?;
-        let file = program.take_link(link)?.into_file();
-        file.map_err(|error| ProgramError::IOError(io::Error::other(chain(&error))))
-    };
-    iterator(ebpf, program)
-        .and_then(open)
-        .map_err(|error| reason(&error))
-}
-
-fn iterator<'a>(ebpf: &'a mut Ebpf, program: &str) -> Result<&'a mut Iter, ProgramError> {
-    ebpf.program_mut(program)
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()
 }

@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod facts;
 pub mod hooks;
 pub mod inventory;
+pub mod iterator;
 pub mod layout;
 pub mod live_totals;
 pub mod loader;

@@ -5,7 +5,7 @@
 
 use super::{
     hooks::{self, HookMode, Moment, StandIn, Way},
-    inventory,
+    inventory, iterator,
     loader::{self, Attacher, Groundwork, LoadError, Options, Refusal},
 };
 
@@ -61,8 +61,8 @@ pub fn survey(options: &Options) -> Result<Survey, LoadError> {
         root_cgroup: None,
     };
     let moments = attacher.try_all(options.mode);
-    let task_iterator = loader::load_iterator(&mut ebpf, &aya_btf, "existing_tasks", "task")
-        .and_then(|iterator| {
+    let task_iterator =
+        iterator::load(&mut ebpf, &aya_btf, "existing_tasks", "task").and_then(|iterator| {
             let inventory =
                 inventory::from_iterator(iterator).map_err(|error| error.to_string())?;
             Ok(inventory.processes.len())
