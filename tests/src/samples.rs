@@ -31,7 +31,7 @@ pub fn context() -> Context {
         offset: WallOffset::new(BOOTED_AT),
         hooks: HookNames {
             connect: "fentry:tcp_connect".into(),
-            accept: "fexit:inet_csk_accept".into(),
+            accept: "fentry:security_sock_graft".into(),
             connect_error: ByFamily {
                 ipv4: "fexit:tcp_v4_connect".into(),
                 ipv6: "fexit:tcp_v6_connect".into(),

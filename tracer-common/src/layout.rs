@@ -113,6 +113,8 @@ pub struct Settings {
     pub subreaper_mask: u32,
     /// How many backups stand behind each program that has any: the last one's rank.
     pub backups: u32,
+    /// Offset of `mptcp_sock.first`, the first subflow; 0 if the kernel has no MPTCP.
+    pub mptcp_first: u32,
 }
 
 /// [`Settings::cgroup_task`]: nothing but the IDs.
@@ -130,6 +132,7 @@ impl Settings {
         subreaper_byte: 0,
         subreaper_mask: 0,
         backups: 0,
+        mptcp_first: 0,
     };
 }
 

@@ -118,7 +118,7 @@ pub struct Errno(pub u32);
 /// How an accept was seen; how sure its owner is follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptSeen {
-    /// At the kernel's own `inet_csk_accept`.
+    /// In the kernel's own accept.
     AtAccept,
     /// At the exit of the system call, through the new descriptor.
     ByDescriptor,

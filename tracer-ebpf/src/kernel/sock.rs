@@ -10,6 +10,8 @@ pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 /// include/uapi/linux/in.h
 pub(crate) const IPPROTO_TCP: u32 = 6;
+/// include/uapi/linux/in.h
+pub(crate) const IPPROTO_MPTCP: u16 = 262;
 
 /// Whether `sock` is a TCP one over IP. MPTCP's upper socket (protocol 262) is not: its subflows
 /// are.
