@@ -28,6 +28,11 @@ pub enum Direction {
     Unknown,
 }
 
+impl Direction {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Egress, Self::Ingress, Self::Unknown];
+}
+
 /// Zeek's `conn_state`, as far as one socket can see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::upper_case_acronyms, reason = "the names as Zeek writes them")]

@@ -204,26 +204,29 @@ impl Renderer {
             return;
         };
         let block = block.strip_suffix(b"\0").unwrap_or(block);
-        let escape = text::needs_escaping(block);
-        if escape {
-            self.escaped
-                .extend(["process.args", "process.command_line"]);
-        }
-        let arguments = (!block.is_empty()).then(|| block.split(|&byte| byte == 0));
-        write_list(
-            arguments.into_iter().flatten(),
-            object.key(key!("args")),
-            |argument, out| {
-                write_bytes(argument, escape, out);
-            },
-        );
         self.line.clear();
         self.line.extend(
             block
                 .iter()
                 .map(|&byte| if byte == 0 { b' ' } else { byte }),
         );
-        object.bytes(key!("command_line"), &self.line, escape);
+        let escape = text::needs_escaping(&self.line);
+        if escape {
+            self.escaped
+                .extend(["process.args", "process.command_line"]);
+        }
+        let arguments = (!block.is_empty()).then(|| block.split(|&byte| byte == 0));
+        let arguments = arguments.into_iter().flatten();
+        let args = object.key(key!("args"));
+        if text::is_plain(&self.line) {
+            write_list(arguments, args, write_word);
+            object.word(key!("command_line"), &self.line);
+        } else {
+            write_list(arguments, args, |argument, out| {
+                write_bytes(argument, escape, out);
+            });
+            object.bytes(key!("command_line"), &self.line, escape);
+        }
         if program.arguments_truncated {
             object.boolean(key!("args_truncated"), true);
         }
