@@ -23,7 +23,7 @@ static SEEN_TO: Array<u64> = Array::with_max_entries(SLOTS, 0);
 static BACKED_UP: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Whether the program of this `RANK` (0 is the program itself, 1 its first backup) is the one to act on
-/// `change` (one byte) of the kernel's `object`. Of one change every rank has to ask, or none.
+/// `change` (one byte) of the kernel's `object`. Every rank at a hook has to ask, each time that it runs.
 #[inline(always)]
 pub(crate) fn is_mine<const RANK: u32>(object: *const u8, change: u8) -> bool {
     let distance = distance(object);

@@ -271,7 +271,7 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         ipv4: nth(Moment::ConnectErrorV4, wanted, 0),
         ipv6: nth(Moment::ConnectErrorV6, wanted, 0),
     };
-    let at_accept = |point| matches!(point, Point::Fexit(..) | Point::Kretprobe(_));
+    let at_accept = |point| !matches!(point, Point::Cgroup(_) | Point::Tracepoint(..));
     HookNames {
         connect: choice(Moment::Connect).map_or_else(String::new, describe),
         accept: nth(Moment::Accept, at_accept, 0),

@@ -8,7 +8,7 @@ use super::advice;
 use super::check::Check;
 use crate::commands::VERSION;
 use crate::kernel::facts::Facts;
-use crate::kernel::hooks::{HookMode, Moment, Way};
+use crate::kernel::hooks::{HookMode, Moment, Point, Way};
 use crate::kernel::loader::{LoadError, Options};
 use crate::kernel::privileges::Privilege;
 use crate::kernel::survey::{Survey, Surveyed, Trial};
@@ -157,7 +157,7 @@ impl MomentReport {
             name: surveyed.moment.name(),
             essential: surveyed.moment.is_essential(),
             chosen: chosen.map(|way| hooks(&way)),
-            lost: chosen.and_then(|way| lost(surveyed.moment, way.mode)),
+            lost: chosen.and_then(|way| lost(surveyed.moment, &way)),
             ways: surveyed
                 .trials
                 .iter()
@@ -262,10 +262,17 @@ fn hooks(way: &Way) -> Vec<String> {
 }
 
 /// What a way shows less of than the best one.
-fn lost(moment: Moment, mode: Option<HookMode>) -> Option<&'static str> {
-    match (moment, mode?) {
-        (Moment::Accept, HookMode::Kprobe) => {
-            Some("a kretprobe can miss an accept when very many are under way at once")
+fn lost(moment: Moment, way: &Way) -> Option<&'static str> {
+    let has = |wanted: fn(Point) -> bool| way.hooks.iter().any(|hook| wanted(hook.point));
+    match (moment, way.mode?) {
+        (Moment::Accept, HookMode::Fentry) if has(|point| matches!(point, Point::Fexit(..))) => {
+            Some("an accept that was already waiting when tracing began is not seen")
+        }
+        (Moment::Accept, HookMode::Kprobe) if has(|point| matches!(point, Point::Kretprobe(_))) => {
+            Some(
+                "an accept that was already waiting when tracing began is not seen, and one can be \
+                 missed when very many are under way at once",
+            )
         }
         (Moment::Accept, HookMode::Tracepoint) => Some(
             "an accept through io_uring that does not ask for the peer's address is attributed to the \
