@@ -13,6 +13,7 @@ pub mod live_totals;
 pub mod loader;
 pub mod log;
 pub mod losses;
+mod missed;
 pub mod privileges;
 pub mod survey;
 pub mod tracefs;
