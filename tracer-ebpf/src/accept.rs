@@ -31,11 +31,7 @@ use crate::{
 #[fentry(function = "security_sock_graft")]
 fn security_sock_graft_fentry(ctx: FEntryContext) -> i32 {
     let socket: *const u8 = ctx.arg(0);
-    if sock::is_tcp(Direct(socket)) {
-        accept(socket, 0, Direct(socket));
-    } else {
-        accept_mptcp(socket, Direct(socket));
-    }
+    grafted(socket, Direct(socket), Direct(socket));
     0
 }
 
@@ -44,10 +40,10 @@ fn security_sock_graft_kprobe(ctx: ProbeContext) -> u32 {
     let Some(socket) = ctx.arg::<*const u8>(0) else {
         return 0;
     };
-    if sock::is_tcp(Remote(socket)) {
-        accept_remote(socket);
-    } else {
-        accept_mptcp(socket, Remote(socket));
+    let mut buffer = MaybeUninit::uninit();
+    match Window::read(socket, &mut buffer) {
+        Some(window) => grafted(socket, window, Remote(socket)),
+        None => ring::lost(kind::ACCEPT),
     }
     0
 }
@@ -89,11 +85,24 @@ fn accept_remote(socket: *const u8) {
     }
 }
 
+/// A socket of any protocol was accepted; `beginning` shows its first members, `whole` all of them.
+#[inline(always)]
+fn grafted(socket: *const u8, beginning: impl Source, whole: impl Source) {
+    if !sock::is_ip(beginning) {
+        return;
+    }
+    match whole.load::<u16>(layout!(sock_protocol)) {
+        Some(sock::IPPROTO_TCP) => accept(socket, 0, beginning),
+        Some(sock::IPPROTO_MPTCP) => accept_mptcp(socket),
+        _ => {}
+    }
+}
+
 /// An MPTCP connection is accepted as a whole; what the records speak of is its first subflow.
 #[inline(always)]
-fn accept_mptcp(socket: *const u8, source: impl Source) {
+fn accept_mptcp(socket: *const u8) {
     let first = setting!(mptcp_first);
-    if first == 0 || source.load::<u16>(layout!(sock_protocol)) != Some(sock::IPPROTO_MPTCP) {
+    if first == 0 {
         return;
     }
     match Remote(socket).load::<*const u8>(first) {

@@ -9,7 +9,7 @@ pub(crate) const AF_INET: u16 = 2;
 /// include/linux/socket.h
 pub(crate) const AF_INET6: u16 = 10;
 /// include/uapi/linux/in.h
-pub(crate) const IPPROTO_TCP: u32 = 6;
+pub(crate) const IPPROTO_TCP: u16 = 6;
 /// include/uapi/linux/in.h
 pub(crate) const IPPROTO_MPTCP: u16 = 262;
 
@@ -18,11 +18,14 @@ pub(crate) const IPPROTO_MPTCP: u16 = 262;
 #[inline(always)]
 pub(crate) fn is_tcp(sock: impl Source) -> bool {
     // A u16 since 5.6; the kernels before are not supported.
-    sock.load::<u16>(layout!(sock_protocol)) == Some(IPPROTO_TCP as u16)
-        && matches!(
-            sock.load::<u16>(layout!(sock_family)),
-            Some(AF_INET | AF_INET6)
-        )
+    sock.load::<u16>(layout!(sock_protocol)) == Some(IPPROTO_TCP) && is_ip(sock)
+}
+
+/// Whether `sock` speaks IP.
+#[inline(always)]
+pub(crate) fn is_ip(sock: impl Source) -> bool {
+    let family: Option<u16> = sock.load(layout!(sock_family));
+    matches!(family, Some(AF_INET | AF_INET6))
 }
 
 /// Fills in both ends.
