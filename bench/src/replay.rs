@@ -30,7 +30,7 @@ use crate::ring::{Records, Ring};
 use crate::script::Host;
 use crate::{allocator, population};
 
-/// Records between two flushes: what gathers in five milliseconds, or at a wake-up under load.
+/// Records between two flushes: what gathers in ten milliseconds, or at a wake-up under load.
 const BATCH: usize = 64;
 
 const SEED: u64 = 4711;

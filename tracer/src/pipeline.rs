@@ -20,7 +20,7 @@ use crate::{
 
 /// How long records gather after a wake-up. A lone event is this late; at load it makes the wake-ups
 /// few, each of which costs as much as some sixty records.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Records between two looks at signals and the network.
 const BATCH: usize = 4096;
