@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::budget::{Budget, place};
+use super::comparison::Verdict;
+use super::conditions::Conditions;
 use super::measurement::Measurement;
 use crate::setup::kernels::Kernel;
 use crate::test::matrix::Mode;
@@ -20,6 +22,9 @@ const PROGRAM_THERE: &str = "/usr/bin/bench-kernel";
 
 /// The kernels whose costs have a budget.
 const LABELS: [&str; 2] = ["6.1", "6.12"];
+
+/// The kernel and mode that `cargo xtask ci` has time for.
+const CHECKED: (&str, Mode) = ("6.12", Mode::Fentry);
 
 /// A guest that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -47,33 +52,51 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         None => LABELS.to_vec(),
     };
     let modes = options.mode.map_or(Mode::ALL.to_vec(), |mode| vec![mode]);
-    let programs = vm::programs(artifacts::bench_program(PROGRAM)?, PROGRAM_THERE)?;
+    let programs = programs()?;
     let mut budget = Budget::read()?;
-    let mut excesses = Vec::new();
+    let mut verdict = Verdict::Within;
     for label in labels {
         let kernel = Kernel::find(label)?;
         for &mode in &modes {
-            let what = format!("measuring on {} ({}), {mode}", label, kernel.version());
-            let measurement = command::step(&what, || measure(&kernel, mode, &programs))?;
+            let measurement = measure_step(&kernel, mode, &programs)?;
             println!("\n{label} ({}), {mode}\n{measurement}", kernel.version());
-            let place = place(label, mode);
+            let (place, conditions) = (place(label, mode), Conditions::of_guest(&kernel)?);
             if options.record {
-                budget.record(&place, &measurement);
+                budget.record(&place, conditions, &measurement);
                 budget.write()?;
             } else {
-                excesses.extend(budget.excesses(&place, &measurement));
+                let comparison = budget.compare(&place, &conditions, &measurement);
+                println!("{comparison}");
+                verdict = verdict.and(comparison.verdict());
             }
         }
     }
-    println!();
-    for excess in &excesses {
-        println!("{excess}");
-    }
-    Ok(if excesses.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(verdict.exit_code())
+}
+
+/// Builds what goes into the guests.
+pub(super) fn programs() -> Result<Vec<vm::Program>> {
+    vm::programs(artifacts::bench_program(PROGRAM)?, PROGRAM_THERE)
+}
+
+/// The budget of the one kernel and mode that every change is held against.
+pub(super) fn check(programs: &[vm::Program]) -> Result<Verdict> {
+    let (label, mode) = CHECKED;
+    let kernel = Kernel::find(label)?;
+    let measurement = measure_step(&kernel, mode, programs)?;
+    let conditions = Conditions::of_guest(&kernel)?;
+    let comparison = Budget::read()?.compare(&place(label, mode), &conditions, &measurement);
+    println!("\n{comparison}");
+    Ok(comparison.verdict())
+}
+
+fn measure_step(kernel: &Kernel, mode: Mode, programs: &[vm::Program]) -> Result<Measurement> {
+    let what = format!(
+        "measuring on {} ({}), {mode}",
+        kernel.label,
+        kernel.version()
+    );
+    command::step(&what, || measure(kernel, mode, programs))
 }
 
 /// Measures in one guest. What it says meanwhile goes to our stderr.

@@ -2,10 +2,17 @@
 //! with the budgets in `bench/`.
 
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Result;
 
+use crate::test::{self, libtest::Tally};
+use crate::{command, setup};
+use comparison::Verdict;
+
 mod budget;
+mod comparison;
+mod conditions;
 mod kernel;
 mod measurement;
 mod user;
@@ -23,11 +30,39 @@ enum Subcommands {
     Kernel(kernel::Options),
     /// The daemon: a made-up ring through decoding, attribution, metrics and outputs
     User(user::Options),
+    /// Both budgets, as far as `cargo xtask ci` holds a change against them
+    Check,
 }
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match &options.subcommand {
         Subcommands::Kernel(options) => kernel::main(options),
         Subcommands::User(options) => user::main(options),
+        Subcommands::Check => {
+            setup::ensure(setup::Scope::Ci, true)?;
+            let tally = check()?;
+            println!("{}", test::closing_line(tally));
+            Ok(tally.exit_code())
+        }
     }
+}
+
+/// Holds this build against the budgets, as far as every change can wait for it: one guest, and callgrind
+/// beside it. Each keeps one processor busy, and counts what does not depend on how busy the other is.
+pub(crate) fn check() -> Result<Tally> {
+    let (guest, replay) = (kernel::programs()?, user::program()?);
+    let check = |what: &str, work: &dyn Fn() -> Result<Verdict>| {
+        command::step(what, work).map_or_else(
+            |error| {
+                eprintln!("xtask: {what}: {error:#}");
+                Tally::FAILURE
+            },
+            Verdict::tally,
+        )
+    };
+    Ok(thread::scope(|scope| {
+        let in_guest = scope.spawn(|| check("budget of the hooks", &|| kernel::check(&guest)));
+        let in_replay = check("budget of the daemon", &|| user::check(&replay));
+        in_replay + in_guest.join().expect("a check does not panic")
+    }))
 }

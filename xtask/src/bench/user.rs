@@ -3,12 +3,13 @@
 //! few runs, because machines have other things to do.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::comparison::Verdict;
 use super::user_budget::{self as budget, Budget};
 use crate::{artifacts, command, paths, setup};
 
@@ -32,12 +33,16 @@ pub(crate) struct Options {
     no_setup: bool,
 }
 
+/// What is made of the records.
+const OUTPUTS: [&str; 3] = ["none", "json", "compact"];
+
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Bench, !options.no_setup)?;
-    let bench = artifacts::bench_program("bench")?;
+    let bench = program()?;
+    let counted = count(&bench)?;
     let replay = |output: &str| {
         let what = format!("replaying with output {output}");
-        command::step(&what, || Replay::measure(&bench, output))
+        command::step(&what, || Replay::measure(&bench, output, &counted))
     };
     let (none, json, compact) = (replay("none")?, replay("json")?, replay("compact")?);
     let memory = |what| command::step(&format!("measuring {what}"), || resident(&bench, what));
@@ -57,24 +62,39 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     ] {
         println!("{line}");
     }
-    let counted = [("none", none), ("json", json), ("compact", compact)];
-    let measured: Budget = counted
-        .iter()
-        .map(|(output, replay)| {
-            (
-                format!("record_{output}"),
-                replay.instructions.round() as u64,
-            )
-        })
-        .collect();
     if options.record {
-        budget::record(&measured)?;
+        budget::record(&counted)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(match budget::keeps(&measured)? {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    let comparison = budget::compare(&counted)?;
+    println!("\n{comparison}");
+    Ok(comparison.verdict().exit_code())
+}
+
+/// Builds what replays.
+pub(super) fn program() -> Result<PathBuf> {
+    artifacts::bench_program("bench")
+}
+
+/// The budget alone, without rates and memory.
+pub(super) fn check(bench: &Path) -> Result<Verdict> {
+    let comparison = budget::compare(&count(bench)?)?;
+    println!("\n{comparison}");
+    Ok(comparison.verdict())
+}
+
+/// Instructions for each record, by output, as the budget names it.
+fn count(bench: &Path) -> Result<Budget> {
+    let counted = OUTPUTS.map(|output| {
+        let what = format!("counting instructions with output {output}");
+        let count = command::step(&what, || instructions(bench, output))?;
+        Ok((key(output), count.round() as i64))
+    });
+    counted.into_iter().collect()
+}
+
+fn key(output: &str) -> String {
+    format!("record_{output}")
 }
 
 /// What a replay with one output costs.
@@ -90,9 +110,9 @@ struct Replay {
 }
 
 impl Replay {
-    fn measure(bench: &Path, output: &str) -> Result<Self> {
+    fn measure(bench: &Path, output: &str, counted: &Budget) -> Result<Self> {
         let mut replay = Self {
-            instructions: instructions(bench, output)?,
+            instructions: counted[&key(output)] as f64,
             allocations: 0.0,
             rate: 0.0,
             line_rate: 0.0,
@@ -133,6 +153,8 @@ fn instructions(bench: &Path, output: &str) -> Result<f64> {
     let profile = directory.join(format!("callgrind.{output}"));
     let mut valgrind = Command::new("valgrind");
     valgrind
+        // It would choose another memcpy.
+        .env_remove("GLIBC_TUNABLES")
         .args(["--quiet", "--tool=callgrind"])
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(format!("--toggle-collect={COUNTED_PART}"))

@@ -92,11 +92,7 @@ impl fmt::Display for Row {
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let tally = run(options)?;
     println!("{}", closing_line(tally));
-    Ok(if tally.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(tally.exit_code())
 }
 
 /// Runs everything and prints the summary.
