@@ -1,4 +1,5 @@
-//! What `cargo xtask bench kernel` runs in its guest: each workload without the tracer, then with it.
+//! What `cargo xtask bench kernel` runs in its guest: each workload without the tracer, then with it. (And
+//! what `cargo xtask bench peers` runs in its: `peers/`.)
 //!
 //! In: a hook mode; a guest whose clock advances by one nanosecond an instruction, on one processor
 //! that runs nothing else. Out: on stdout one JSON object, all costs in instructions for one operation
@@ -14,11 +15,13 @@
 
 mod daemon;
 mod guest;
+mod peers;
+mod processor;
 mod programs;
 mod rounds;
 mod workload;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
 use daemon::Daemon;
@@ -26,8 +29,19 @@ use rounds::measure;
 use workload::Workload;
 
 fn main() -> Result<()> {
-    let mode = std::env::args().nth(1).context("which hook mode?")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     guest::prepare()?;
+    let results = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["peer", name] => peers::measure(name)?,
+        [mode] => costs(mode)?,
+        _ => bail!("usage: bench-kernel MODE, or bench-kernel peer TOOL"),
+    };
+    println!("{results}");
+    Ok(())
+}
+
+/// What the tracer costs in a hook mode.
+fn costs(mode: &str) -> Result<Value> {
     programs::name_them()?;
     let mut workloads = Workload::all()?;
     let mut results = Results::default();
@@ -37,7 +51,7 @@ fn main() -> Result<()> {
         results.add("bare", workload.name, &rounds);
     }
     eprintln!("starting the tracer");
-    let daemon = Daemon::start(&mode)?;
+    let daemon = Daemon::start(mode)?;
     let idle = daemon.idle()?;
     for workload in &mut workloads {
         workload.done = 0;
@@ -59,8 +73,7 @@ fn main() -> Result<()> {
     }
     daemon.end(&workloads)?;
     results.0.insert("idle".to_owned(), json!(idle));
-    println!("{}", Value::Object(results.0));
-    Ok(())
+    Ok(Value::Object(results.0))
 }
 
 /// Numbers by condition and workload.

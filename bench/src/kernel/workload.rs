@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// A program to execute that ends at once. Debian's busybox is linked statically.
-const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
+pub(crate) const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
 
 /// Between rounds. An idle guest jumps to its next timer.
 const REST: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ pub(crate) struct Workload {
     pub(crate) done: u32,
     /// Events that one operation leads to: how many of which action.
     pub(crate) events: &'static [(&'static str, u32)],
+    /// The port that it connects to, if it does.
+    pub(crate) port: Option<u16>,
     /// Operations in a round: some hundred thousand instructions, up to a hundred million.
     round: u32,
     rest: Duration,
@@ -53,6 +55,16 @@ impl Workload {
         Ok(took)
     }
 
+    /// Does `count` operations, each followed by a pause.
+    pub(crate) fn slowly(&mut self, count: u32, pause: Duration) -> Result<()> {
+        for _ in 0..count {
+            (self.operation)()?;
+            self.done += 1;
+            std::thread::sleep(pause);
+        }
+        Ok(())
+    }
+
     /// One operation's share of a round, in instructions.
     pub(crate) fn share(&self, round: Duration) -> f64 {
         round.as_secs_f64() * 1e9 / f64::from(self.round)
@@ -65,6 +77,7 @@ fn getppid() -> Workload {
         name: "getppid",
         done: 0,
         events: &[],
+        port: None,
         round: 50_000,
         rest: REST,
         operation: Box::new(|| {
@@ -82,6 +95,7 @@ fn refused() -> Result<Workload> {
         name: "refused",
         done: 0,
         events: &[("connection_failed", 1)],
+        port: Some(address.port()),
         round: 3_000,
         rest: REST,
         operation: Box::new(move || match TcpStream::connect(address) {
@@ -102,6 +116,7 @@ fn connection() -> Result<Workload> {
             ("connection_accepted", 1),
             ("connection_closed", 2),
         ],
+        port: Some(address.port()),
         round: 700,
         rest: REST_OF_CONNECTIONS,
         operation: Box::new(move || {
@@ -123,6 +138,7 @@ fn process() -> Workload {
         name: "process",
         done: 0,
         events: &[("process_exec", 1), ("process_exit", 1)],
+        port: None,
         round: 150,
         rest: REST,
         operation: Box::new(move || {
@@ -134,6 +150,7 @@ fn process() -> Workload {
     }
 }
 
+/// A listener on a free port.
 fn listen() -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening")?;
     let address = listener.local_addr()?;

@@ -13,8 +13,10 @@ use comparison::Verdict;
 mod budget;
 mod comparison;
 mod conditions;
+mod guest;
 mod kernel;
 mod measurement;
+mod peers;
 mod user;
 mod user_budget;
 
@@ -30,6 +32,8 @@ enum Subcommands {
     Kernel(kernel::Options),
     /// The daemon: a made-up ring through decoding, attribution, metrics and outputs
     User(user::Options),
+    /// Other people's tracers beside this one, in emulated machines
+    Peers(peers::Options),
     /// Both budgets, as far as `cargo xtask ci` holds a change against them
     Check,
 }
@@ -38,6 +42,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match &options.subcommand {
         Subcommands::Kernel(options) => kernel::main(options),
         Subcommands::User(options) => user::main(options),
+        Subcommands::Peers(options) => peers::main(options),
         Subcommands::Check => {
             setup::ensure(setup::Scope::Ci, true)?;
             let tally = check()?;
