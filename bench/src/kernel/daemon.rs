@@ -30,11 +30,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it in a hook mode and waits until it is ready.
-    pub(crate) fn start(mode: &str) -> Result<Self> {
+    /// Starts it in a hook mode, with some further arguments, and waits until it is ready.
+    pub(crate) fn start(mode: &str, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(TRACER)
             .args(["run", "--output", "json", "--output-file", OUTPUT])
             .args(["--hook-mode", mode])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

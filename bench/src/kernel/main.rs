@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 
 use daemon::Daemon;
 use rounds::measure;
-use workload::Workload;
+use workload::{ONE_EVENT, Workload};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,27 +51,19 @@ fn costs(mode: &str) -> Result<Value> {
         results.add("bare", workload.name, &rounds);
     }
     eprintln!("starting the tracer");
-    let daemon = Daemon::start(mode)?;
+    let daemon = Daemon::start(mode, &[])?;
     let idle = daemon.idle()?;
     for workload in &mut workloads {
-        workload.done = 0;
-        eprintln!("stopped: {}", workload.name);
-        let rounds = measure(workload, |workload| daemon.stopped(|| workload.timed()))?;
-        results.add("stopped", workload.name, &rounds);
-        eprintln!("running: {}", workload.name);
-        let mut own = Vec::new();
-        let rounds = measure(workload, |workload| {
-            let (all, of_daemon) = daemon.running(|| workload.timed())?;
-            own.push(workload.share(of_daemon));
-            Ok(all)
-        })?;
-        let counted = own.len() - rounds.len();
-        results.add("running", workload.name, &rounds);
-        results.add("daemon", workload.name, &own[counted..]);
-        let counted = programs::count(workload, &daemon)?;
-        results.put("programs", workload.name, counted);
+        results.of_tracer(workload, &daemon)?;
     }
     daemon.end(&workloads)?;
+    eprintln!("starting the tracer with {ONE_EVENT:?}");
+    let daemon = Daemon::start(mode, &ONE_EVENT)?;
+    let mut workload = Workload::process_with_one_event();
+    let bare = results.0["bare"]["process"].clone();
+    results.put("bare", workload.name, bare);
+    results.of_tracer(&mut workload, &daemon)?;
+    daemon.end(&[workload])?;
     results.0.insert("idle".to_owned(), json!(idle));
     Ok(Value::Object(results.0))
 }
@@ -81,6 +73,27 @@ fn costs(mode: &str) -> Result<Value> {
 struct Results(Map<String, Value>);
 
 impl Results {
+    /// A workload beside the tracer, in all conditions.
+    fn of_tracer(&mut self, workload: &mut Workload, daemon: &Daemon) -> Result<()> {
+        workload.done = 0;
+        eprintln!("stopped: {}", workload.name);
+        let rounds = measure(workload, |workload| daemon.stopped(|| workload.timed()))?;
+        self.add("stopped", workload.name, &rounds);
+        eprintln!("running: {}", workload.name);
+        let mut own = Vec::new();
+        let rounds = measure(workload, |workload| {
+            let (all, of_daemon) = daemon.running(|| workload.timed())?;
+            own.push(workload.share(of_daemon));
+            Ok(all)
+        })?;
+        let counted = own.len() - rounds.len();
+        self.add("running", workload.name, &rounds);
+        self.add("daemon", workload.name, &own[counted..]);
+        let counted = programs::count(workload, daemon)?;
+        self.put("programs", workload.name, counted);
+        Ok(())
+    }
+
     fn add(&mut self, condition: &str, workload: &str, rounds: &[f64]) {
         eprintln!("  {rounds:.1?}");
         self.put(condition, workload, json!(rounds));

@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// A program to execute that ends at once. Debian's busybox is linked statically.
 pub(crate) const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
 
+/// Arguments of a tracer that tells of a process only what it executes.
+pub(crate) const ONE_EVENT: [&str; 2] = ["--events", "process_exec"];
+
 /// Between rounds. An idle guest jumps to its next timer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,13 @@ pub(crate) struct Workload {
 impl Workload {
     /// All of them.
     pub(crate) fn all() -> Result<Vec<Self>> {
-        Ok(vec![getppid(), refused()?, connection()?, process()])
+        let process = process("process", &[("process_exec", 1), ("process_exit", 1)]);
+        Ok(vec![getppid(), refused()?, connection()?, process])
+    }
+
+    /// The process, for a tracer that writes one event of it: [`ONE_EVENT`].
+    pub(crate) fn process_with_one_event() -> Self {
+        process("process_exec", &[("process_exec", 1)])
     }
 
     /// Waits until earlier rounds have left nothing behind.
@@ -132,12 +141,12 @@ fn connection() -> Result<Workload> {
 }
 
 /// A process that executes another program and ends.
-fn process() -> Workload {
+fn process(name: &'static str, events: &'static [(&'static str, u32)]) -> Workload {
     let [program, argument] = PROGRAM;
     Workload {
-        name: "process",
+        name,
         done: 0,
-        events: &[("process_exec", 1), ("process_exit", 1)],
+        events,
         port: None,
         round: 150,
         rest: REST,

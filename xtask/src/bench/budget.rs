@@ -310,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn a_place_without_a_budget_says_how_to_record_one() {
+    fn a_place_without_a_budget_is_not_judged() {
         let (place, cost) = (place("6.12", Mode::Fentry), cost(1.0, 1.0, 1.0));
-        let comparison = Budget::default().compare(&place, &Conditions::default(), &cost);
-        assert_eq!(comparison.verdict(), Verdict::Over);
+        let comparison = Budget::default().compare(&place, &with("6.12.1"), &cost);
+        assert_eq!(comparison.verdict(), Verdict::Incomparable);
         assert!(comparison.to_string().contains("--record"), "{comparison}");
     }
 }

@@ -56,9 +56,8 @@ impl Comparison {
         self.line(&what, &budget.to_string(), now, &change(budget, now), false);
     }
 
-    /// A figure without a budget, which every figure must have.
+    /// A figure that nobody has recorded yet.
     pub(crate) fn unbudgeted(&mut self, what: &str, now: i64) {
-        self.is_over = true;
         self.line(what, "none", now, "--record enters it", false);
     }
 
@@ -156,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_without_a_budget_is_over_it() {
+    fn a_figure_without_a_budget_says_how_to_record_one() {
         let mut comparison = comparison();
         comparison.unbudgeted("in total", 7);
-        assert_eq!(comparison.verdict(), Verdict::Over);
+        assert!(comparison.to_string().contains("--record"), "{comparison}");
     }
 
     #[test]
