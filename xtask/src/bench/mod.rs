@@ -14,9 +14,11 @@ mod budget;
 mod comparison;
 mod conditions;
 mod guest;
+mod host;
 mod kernel;
 mod measurement;
 mod peers;
+mod target;
 mod user;
 mod user_budget;
 
@@ -32,6 +34,8 @@ enum Subcommands {
     Kernel(kernel::Options),
     /// The daemon: a made-up ring through decoding, attribution, metrics and outputs
     User(user::Options),
+    /// This machine: latency, idle time, and the part of its rates that tracing leaves
+    Host(host::Options),
     /// Other people's tracers beside this one, in emulated machines
     Peers(peers::Options),
     /// Both budgets, as far as `cargo xtask ci` holds a change against them
@@ -42,6 +46,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match &options.subcommand {
         Subcommands::Kernel(options) => kernel::main(options),
         Subcommands::User(options) => user::main(options),
+        Subcommands::Host(options) => host::main(options),
         Subcommands::Peers(options) => peers::main(options),
         Subcommands::Check => {
             setup::ensure(setup::Scope::Ci, true)?;
