@@ -15,7 +15,8 @@ use super::measurement::{Cost, Measurement};
 use crate::paths;
 use crate::test::matrix::Mode;
 
-/// The measurement's own uncertainty, as a part of what an operation costs without the tracer.
+/// The measurement's own uncertainty, as a part of what an operation costs without the tracer, if its rounds
+/// do not differ by more: where programs lie in memory changes what everything costs a little.
 const UNCERTAINTY: f64 = 0.001;
 
 const HEADER: &str = "\
@@ -202,7 +203,7 @@ impl Entry {
     fn compare(&self, workload: &str, cost: &Cost, comparison: &mut Comparison) {
         let now = Self::of(cost);
         // The kernel's own count is no difference of two large numbers.
-        let uncertainty = cost.bare * UNCERTAINTY;
+        let uncertainty = f64::max(cost.bare * UNCERTAINTY, cost.spread);
         for (what, budget, now, uncertainty) in [
             ("in total", self.total, now.total, uncertainty),
             ("in the kernel", self.kernel, now.kernel, uncertainty),

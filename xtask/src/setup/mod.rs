@@ -179,3 +179,17 @@ fn lock() -> Result<File> {
     }
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Scope;
+
+    #[test]
+    fn ci_needs_everything_but_other_peoples_tracers() {
+        for scope in [Scope::Build, Scope::Tests, Scope::Bench, Scope::Ci] {
+            assert!(Scope::Ci.includes(scope));
+        }
+        assert!(!Scope::Ci.includes(Scope::Peers));
+        assert!(Scope::Peers.includes(Scope::Peers) && Scope::Peers.includes(Scope::Build));
+    }
+}
