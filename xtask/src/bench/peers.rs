@@ -92,21 +92,19 @@ fn files(tool: &str, peers: &Peers) -> Result<Vec<vm::Program>> {
 }
 
 const NOTES: &str = "\
-added: instructions that an operation takes more while the tool runs and writes to a file on tmpfs.
-told: of the events that the tool claims to tell of the workload, in rounds of hundreds of operations in a
-  tenth of a second / of operations every 10 ms. (An event counts if a line names process and port, or
-  parent and program.) -: it claims none.
+connection, refused, process: instructions that an operation takes more while the tool runs and writes to a
+  file on tmpfs.
+told: of the events that the tool claims to tell of these, in rounds of hundreds of operations in a tenth of
+  a second / of operations every 10 ms / of a round during which the tool stands still. (An event counts if a
+  line names process and port, or parent and program.) -: it claims none.
 first: from its start to the first thing that it tells, in seconds of a clock that counts instructions.";
 
+/// How operations came, as `bench-kernel peer` names it.
+const CONDITIONS: [&str; 3] = ["burst", "slow", "held_off"];
+
 fn header() -> String {
-    let workloads = WORKLOADS.map(|workload| format!("{workload:>10} {:>14}", "told"));
-    format!(
-        "{:11}{}{:>8}{:>8}",
-        "added by",
-        workloads.join(""),
-        "MiB",
-        "first"
-    )
+    let workloads = WORKLOADS.map(|workload| format!("{workload:>11} {:>14}", "told, %"));
+    format!("{:11}{}{:>8}{:>8}", "", workloads.join(""), "MiB", "first")
 }
 
 /// A tool's line.
@@ -115,24 +113,33 @@ fn row(tool: &str, result: &Value) -> Result<String> {
     for workload in WORKLOADS {
         let rounds = |condition: &str| median(&result[condition][workload]);
         let added = rounds("running")? - rounds("bare")?;
-        let told = match (
-            share(&result["burst"][workload])?,
-            share(&result["slow"][workload])?,
-        ) {
-            (Some(burst), Some(slow)) => format!("{burst:.1} / {slow:.0} %"),
-            _ => "-".to_owned(),
+        let shares = CONDITIONS.map(|condition| share(&result[condition][workload]));
+        let shares = shares.into_iter().collect::<Result<Vec<_>>>()?;
+        let told = match shares.contains(&None) {
+            true => "-".to_owned(),
+            false => shares
+                .into_iter()
+                .flatten()
+                .map(percent)
+                .collect::<Vec<_>>()
+                .join("/"),
         };
-        row += &format!("{added:>10.0} {told:>14}");
+        row += &format!("{added:>11.0} {told:>14}");
     }
     let resident = number(&result["resident"])? / f64::from(1 << 20);
     let first = number(&result["first"])?;
     Ok(format!("{row}{resident:>8.1}{first:>8.2}"))
 }
 
-/// What a tool told, in per cent of what it claims to; `None` if it claims nothing.
+/// What a tool told, of what it claims to tell; `None` if it claims nothing.
 fn share(counts: &Value) -> Result<Option<f64>> {
     let (expected, told) = (number(&counts["expected"])?, number(&counts["told"])?);
-    Ok((expected > 0.0).then(|| told / expected * 100.0))
+    Ok((expected > 0.0).then(|| told / expected))
+}
+
+/// Rounded down: what is not all does not look like it.
+fn percent(share: f64) -> String {
+    ((share * 1000.0).floor() / 10.0).to_string()
 }
 
 fn median(rounds: &Value) -> Result<f64> {
@@ -164,11 +171,12 @@ mod tests {
         let result = serde_json::json!({
             "bare": of_all(rounds(1000.0)), "running": of_all(rounds(1500.0)),
             "burst": burst, "slow": of_all(serde_json::json!({"expected": 10, "told": 10})),
+            "held_off": of_all(serde_json::json!({"expected": 9, "told": 3})),
             "resident": 3 << 20, "first": 0.5,
         });
         let row = row("tool", &result).unwrap();
         let words: Vec<&str> = row.split_whitespace().collect();
-        let told = ["500", "99.5", "/", "100", "%"];
+        let told = ["500", "99.5/100/33.3"];
         assert_eq!(
             words,
             [

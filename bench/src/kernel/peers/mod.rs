@@ -1,10 +1,12 @@
 //! What another tracer costs, and how much it sees: in goes a tool's name, out comes one JSON object, as
 //! `xtask/src/bench/peers.rs` reads it.
 //!
-//! The tool runs twice. First, from before it starts, something is done every few milliseconds: the first
-//! of it that the tool tells is when it began to see. Then come operations far apart. The second time
-//! come rounds as those of `cargo xtask bench kernel`: hundreds of operations in a tenth of a second.
-//! Output may be buffered, so it is read when the tool has ended.
+//! The tool runs three times. From before it starts, something is done every few milliseconds: the first
+//! of it that the tool tells is when it began to see. The first time, operations far apart follow. The
+//! second time, rounds as those of `cargo xtask bench kernel`: hundreds of operations in a tenth of a
+//! second. The third time, one such round each while the tool stands still, as a busy machine lets it: what
+//! it tells of them has found room in its buffers. Output may be buffered, so it is read when the tool has
+//! ended.
 
 mod output;
 mod probe;
@@ -41,6 +43,7 @@ pub(crate) fn measure(name: &str) -> Result<Value> {
     result["first"] = json!(first.as_secs_f64());
     result["slow"] = slow;
     result["burst"] = burst;
+    result["held_off"] = held_off(tool)?;
     Ok(result)
 }
 
@@ -86,6 +89,19 @@ fn in_rounds(tool: &Tool) -> Result<(Value, Value)> {
     let output = running.end()?;
     let result = json!({"running": costs, "idle": idle * 1e9, "resident": resident});
     Ok((result, told(tool, &workloads, &output)))
+}
+
+/// What it told of a round during which it stood still.
+fn held_off(tool: &Tool) -> Result<Value> {
+    eprintln!("starting {} once more", tool.name);
+    let mut workloads = workloads()?;
+    let mut running = Running::start(tool)?;
+    probe::until_settled(tool, &mut running)?;
+    for workload in &mut workloads {
+        eprintln!("held off: {}", workload.name);
+        running.held_off(|| workload.timed())?;
+    }
+    Ok(told(tool, &workloads, &running.end()?))
 }
 
 /// By workload: how many events it should tell, and how many of them it told.

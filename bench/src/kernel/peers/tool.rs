@@ -21,6 +21,9 @@ const LIBRARIES: &str = "/usr/lib/foreign";
 /// Longer than a tool holds anything back, or waits between two looks at its buffers.
 const QUIET: Duration = Duration::from_millis(300);
 
+/// Enough for what any buffer holds.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
 /// How long its idleness is watched.
 const IDLE: Duration = Duration::from_secs(6);
 
@@ -170,6 +173,16 @@ impl Running {
         }
     }
 
+    /// A round while it stands still, and time to catch up.
+    pub(super) fn held_off(&self, round: impl FnOnce() -> Result<Duration>) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        thread::sleep(QUIET);
+        round()?;
+        self.signal(Signal::CONT)?;
+        thread::sleep(CATCH_UP);
+        Ok(())
+    }
+
     /// Bytes of memory that are its own or that it uses.
     pub(super) fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
@@ -184,7 +197,7 @@ impl Running {
     /// Ends it as a user does, with Ctrl-C. What it has told.
     pub(super) fn end(mut self) -> Result<Output> {
         thread::sleep(QUIET);
-        kill_process(Pid::from_child(&self.child), Signal::INT).context("ending the tool")?;
+        self.signal(Signal::INT)?;
         let status = self.child.wait().context("waiting for the tool")?;
         let errors = errors();
         ensure!(
@@ -194,6 +207,11 @@ impl Running {
         );
         eprint!("{errors}");
         Output::read(OUTPUT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let result = kill_process(Pid::from_child(&self.child), signal);
+        result.with_context(|| format!("sending {} a signal", self.name))
     }
 
     fn own_time(&self) -> Result<Duration> {
