@@ -33,20 +33,10 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Ci, true)?;
     let mut tally = Tally::default();
     for (name, work) in STEPS {
-        tally = tally
-            + match command::step(name, work) {
-                Ok(()) => Tally {
-                    passed: 1,
-                    ..Tally::default()
-                },
-                Err(error) => {
-                    eprintln!("xtask: {name}: {error:#}");
-                    Tally::FAILURE
-                }
-            };
+        tally = tally + test::counted(name, || work().map(|()| Tally::SUCCESS));
     }
     if !options.quick {
-        tally = tally + command::step("what tracing costs", bench::check)?;
+        tally = tally + test::counted("what tracing costs", bench::check);
     }
     tally = tally + command::step("tests", || test::run(&test::Options::for_ci(options.quick)))?;
     println!("{}", test::closing_line(tally));

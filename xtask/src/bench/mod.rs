@@ -6,9 +6,8 @@ use std::thread;
 
 use anyhow::Result;
 
+use crate::setup;
 use crate::test::{self, libtest::Tally};
-use crate::{command, setup};
-use comparison::Verdict;
 
 mod budget;
 mod comparison;
@@ -61,18 +60,11 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 /// beside it. Each keeps one processor busy, and counts what does not depend on how busy the other is.
 pub(crate) fn check() -> Result<Tally> {
     let (guest, replay) = (kernel::programs()?, user::program()?);
-    let check = |what: &str, work: &dyn Fn() -> Result<Verdict>| {
-        command::step(what, work).map_or_else(
-            |error| {
-                eprintln!("xtask: {what}: {error:#}");
-                Tally::FAILURE
-            },
-            Verdict::tally,
-        )
-    };
+    let in_guest = || Ok(kernel::check(&guest)?.tally());
+    let in_replay = || Ok(user::check(&replay)?.tally());
     Ok(thread::scope(|scope| {
-        let in_guest = scope.spawn(|| check("budget of the hooks", &|| kernel::check(&guest)));
-        let in_replay = check("budget of the daemon", &|| user::check(&replay));
-        in_replay + in_guest.join().expect("a check does not panic")
+        let guest = scope.spawn(|| test::counted("budget of the hooks", in_guest));
+        let replay = test::counted("budget of the daemon", in_replay);
+        replay + guest.join().expect("a check does not panic")
     }))
 }

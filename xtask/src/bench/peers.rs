@@ -52,23 +52,35 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         .tool
         .as_ref()
         .map_or(TOOLS.to_vec(), |tool| vec![tool]);
-    let mut rows = Vec::new();
-    for tool in tools {
-        let mut programs = ours.clone();
-        programs.extend(files(tool, &peers)?);
-        let name = format!("peers-{}-{tool}", kernel.label);
-        let command = [guest::PROGRAM, "peer", tool].map(Into::into).to_vec();
-        let result = command::step(&format!("measuring {tool}"), || {
-            guest::measure(&kernel, &name, &programs, command, MEMORY)
-        })?;
-        let result = serde_json::from_str(&result).context("the measurement is no JSON")?;
-        rows.push(row(tool, &result).with_context(|| format!("the measurement of {tool}"))?);
-    }
+    let rows: Vec<_> = tools
+        .iter()
+        .map(|tool| (tool, measure(tool, &kernel, &peers, &ours)))
+        .collect();
     println!("\nkernel {}; {}\n", kernel.version(), peers.versions());
     println!("{}", header());
-    rows.iter().for_each(|row| println!("{row}"));
+    for (tool, row) in &rows {
+        match row {
+            Ok(row) => println!("{row}"),
+            Err(error) => println!("{tool:11}FAILED: {error:#}"),
+        }
+    }
     println!("\n{NOTES}");
-    Ok(ExitCode::SUCCESS)
+    Ok(match rows.iter().all(|(_, row)| row.is_ok()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// A tool's line, from a guest of its own.
+fn measure(tool: &str, kernel: &Kernel, peers: &Peers, ours: &[vm::Program]) -> Result<String> {
+    let programs = [ours, &files(tool, peers)?].concat();
+    let name = format!("peers-{}-{tool}", kernel.label);
+    let command = [guest::PROGRAM, "peer", tool].map(Into::into).to_vec();
+    let result = command::step(&format!("measuring {tool}"), || {
+        guest::measure(kernel, &name, &programs, command, MEMORY)
+    })?;
+    let result = serde_json::from_str(&result).context("the measurement is no JSON")?;
+    row(tool, &result).with_context(|| format!("the measurement of {tool}"))
 }
 
 /// What the guest needs to run a tool.
