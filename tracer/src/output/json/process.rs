@@ -191,11 +191,15 @@ impl Renderer {
 
     /// A string of the outside world; an empty one is one that is not known.
     fn text(&mut self, field: &'static str, key: Key, bytes: &[u8], object: &mut Object<'_>) {
-        if !bytes.is_empty() {
-            let escape = text::needs_escaping(bytes);
-            self.escaped.extend(escape.then_some(field));
-            object.bytes(key, bytes, escape);
+        if bytes.is_empty() {
+            return;
         }
+        if text::is_plain(bytes) {
+            return object.word(key, bytes);
+        }
+        let escape = text::needs_escaping(bytes);
+        self.escaped.extend(escape.then_some(field));
+        object.bytes(key, bytes, escape);
     }
 
     /// `command_line` joins the arguments by spaces, as `ps` does; `args` keeps them apart.
@@ -242,8 +246,11 @@ impl Renderer {
         object.boolean(key!("lineage_complete"), image.lineage_complete());
         let mut line = std::mem::take(&mut self.line);
         line.clear();
-        write_lineage(image, &mut line);
-        self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
+        if write_lineage(image, &mut line) {
+            object.word(key!("lineage_text"), &line);
+        } else {
+            self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
+        }
         self.line = line;
         self.marks(image, object);
     }
