@@ -2,13 +2,23 @@
 //!
 //! `iter/task` and `iter/task_file`, kernel/bpf/task_iter.c, since 5.8. Reading the iterator's file
 //! runs the program once for each task, or each open file of a task, and yields what it writes.
+//!
+//! A socket that no process has open (its process has closed it, or the kernel made it) is in no such
+//! walk, so the daemon asks about those by their address: each run for a task answers for a few.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_seq_write};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_seq_write},
+    macros::map,
+    maps::Array,
+};
 use tracer_common::{
-    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER},
-    record::{Close, kind},
+    inventory::{
+        EXAMINED_MAX, ExaminedSocket, ExistingTask, HeldSocket, TASK_IS_INIT, TASK_IS_READER,
+        TASK_IS_SUBREAPER,
+    },
+    record::kind,
 };
 
 use crate::{
@@ -33,10 +43,13 @@ struct Context {
     task: *const u8,
 }
 
-/// The beginning of `struct bpf_iter_meta`.
+/// `struct bpf_iter_meta`.
 #[repr(C)]
 struct Meta {
     seq: *mut c_void,
+    session: u64,
+    /// Counts the objects of this walk from 0.
+    number: u64,
 }
 
 #[unsafe(no_mangle)]
@@ -88,9 +101,8 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
 const FILE_TYPE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
 
-// include/net/tcp_states.h
+/// include/net/tcp_states.h
 const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
 
 /// `struct bpf_iter__task_file`.
 #[repr(C)]
@@ -103,20 +115,24 @@ struct FileContext {
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
-fn open_connections(ctx: *const FileContext) -> i32 {
+fn held_sockets(ctx: *const FileContext) -> i32 {
     // SAFETY: the verifier knows the context's type.
-    let (meta, file) = unsafe { ((*ctx).meta, (*ctx).file) };
-    if !file.is_null() {
+    let (meta, task, descriptor, file) =
+        unsafe { ((*ctx).meta, (*ctx).task, (*ctx).descriptor, (*ctx).file) };
+    if !task.is_null() && !file.is_null() {
         // SAFETY: as above.
-        let _ = tell_connection(unsafe { (*meta).seq }, Direct(file));
+        let _ = tell_socket(
+            unsafe { (*meta).seq },
+            Direct(task),
+            descriptor,
+            Direct(file),
+        );
     }
     0
 }
 
-/// Writes the record that the socket's close would make now. A socket that is open several times is
-/// told several times.
 #[inline(always)]
-fn tell_connection(seq: *mut c_void, file: Direct) -> Option<()> {
+fn tell_socket(seq: *mut c_void, task: Direct, descriptor: u32, file: Direct) -> Option<()> {
     let inode = file.follow(layout!(file_inode))?;
     if inode.load::<u16>(layout!(inode_mode))? & FILE_TYPE != SOCKET {
         return None;
@@ -125,16 +141,67 @@ fn tell_connection(seq: *mut c_void, file: Direct) -> Option<()> {
     let socket: *const u8 = file.load(layout!(file_private_data))?;
     let sock = Remote(Remote(socket).load(layout!(socket_sk))?);
     let state: u8 = sock.load(layout!(sock_state))?;
-    if !sock::is_tcp(sock) || matches!(state, CLOSE | LISTEN) {
+    if state == CLOSE || !sock::is_tcp(sock) {
         return None;
     }
-    let mut record = MaybeUninit::<Close>::uninit();
+    let mut record = MaybeUninit::<HeldSocket>::uninit();
     let to = record.as_mut_ptr();
     // SAFETY: a record on the stack, filled in completely; `seq` is the iterator's.
     unsafe {
-        ring::write_header(to.cast(), kind::CLOSE, 0);
-        fill_close(to, sock.0, sock, Some(sock), state)?;
-        bpf_seq_write(seq.cast(), to.cast(), size_of::<Close>() as u32);
+        let close = &raw mut (*to).close;
+        fill_close(close, sock.0, sock, Some(sock), state)?;
+        task::fill(task, &raw mut (*to).holder)?;
+        (*to).descriptor = descriptor;
+        (*to).padding = 0;
+        // Last: every record of a change that was read here then has an earlier time.
+        ring::write_header(close.cast(), kind::CLOSE, 0);
+        bpf_seq_write(seq.cast(), to.cast(), size_of::<HeldSocket>() as u32);
     }
     Some(())
+}
+
+/// Addresses of the sockets to be examined; 0 ends them.
+#[map]
+static EXAMINED: Array<u64> = Array::with_max_entries(EXAMINED_MAX, 0);
+
+/// For how many sockets each run answers.
+const BATCH: u32 = 16;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+fn examined_sockets(ctx: *const Context) -> i32 {
+    // SAFETY: the verifier knows the context's type.
+    let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
+    // The walk ends by a run without a task.
+    if task.is_null() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (seq, number) = unsafe { ((*meta).seq, (*meta).number) };
+    for index in 0..BATCH {
+        let asked = EXAMINED.get((number as u32).wrapping_mul(BATCH).wrapping_add(index));
+        match asked {
+            Some(&address) if address != 0 => examine(seq, address),
+            _ => break,
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn examine(seq: *mut c_void, address: u64) {
+    let sock = Remote(address as *const u8);
+    let mut record = MaybeUninit::<ExaminedSocket>::zeroed();
+    let to = record.as_mut_ptr();
+    // SAFETY: a record on the stack, zeros at first; `seq` is the iterator's.
+    unsafe {
+        (*to).socket = address;
+        let is_open = sock
+            .load::<u8>(layout!(sock_state))
+            .is_some_and(|it| it != CLOSE);
+        if is_open && sock::is_tcp(sock) {
+            let _ = sock::fill_endpoints(sock, &raw mut (*to).endpoints);
+        }
+        bpf_seq_write(seq.cast(), to.cast(), size_of::<ExaminedSocket>() as u32);
+    }
 }

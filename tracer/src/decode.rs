@@ -4,6 +4,8 @@
 //! strings, or a [`DecodeError`] that says what is wrong with it. Nothing is allocated, and a record
 //! is read field by field: its structure serves only for offsets and types.
 
+pub mod inventory;
+
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

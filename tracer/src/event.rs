@@ -156,6 +156,28 @@ pub struct Close {
     pub totals: Option<Totals>,
 }
 
+/// A TCP socket that a process had open when somebody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldSocket {
+    /// When it was looked at: later than every change that is seen here.
+    pub time: BootTime,
+    /// What its close would have told; `old_state` is the state that it was in.
+    pub close: Close,
+    /// Who had it open.
+    pub holder: Task,
+    /// Under which number.
+    pub descriptor: u32,
+}
+
+/// What lies where a socket was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExaminedSocket {
+    /// The socket that was asked for.
+    pub socket: SocketId,
+    /// Both ends of the TCP socket that is there; `None` if there is none or it is closed.
+    pub found: Option<Endpoints>,
+}
+
 /// What a TCP connection carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

@@ -15,7 +15,7 @@ use crate::{
     event::BootTime,
     kernel::{canary::Canary, losses::Losses},
     observation::{Loss, LossUnit, Sink},
-    state::{Counters, State},
+    state::{Counters, Snapshot, State},
 };
 
 /// How long records gather after a wake-up. A lone event is this late; at load it makes the wake-ups
@@ -155,6 +155,12 @@ impl<S: Sink> Pipeline<S> {
         }
         self.sinks.flush();
         Ok(self.state.counters())
+    }
+
+    /// Compares the state with the kernel's own sockets, when the records up to then have been taken in.
+    pub fn compare(&mut self, snapshot: Snapshot) {
+        self.state.compare(snapshot);
+        self.take_all();
     }
 
     /// The kernel side's own counters.

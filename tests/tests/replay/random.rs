@@ -237,9 +237,15 @@ impl Sink for Judge {
                 connection,
                 process,
             }
+            | Fact::ConnectionExisting {
+                connection,
+                process,
+                ..
+            }
             | Fact::ListenOpened {
                 connection,
                 process,
+                ..
             } => {
                 self.connection(connection, process.map(|image| &**image));
                 self.begin(connection);

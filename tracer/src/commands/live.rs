@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use hashbrown::HashMap;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
@@ -19,12 +20,12 @@ use super::launch::{self, Launched};
 use crate::{
     clock::WallOffset,
     config::Config,
-    event::ProcessKey,
+    event::{Close, ProcessKey, SocketId},
     failure::Failure,
     filter::Filter,
     host::Host,
     http::Bound,
-    kernel::{self, iterator, live_totals, privileges},
+    kernel::{self, privileges, sockets},
     metrics::{self, Metrics, MetricsSink},
     observation::{Observation, Sink},
     output::{
@@ -42,6 +43,11 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the totals of open connections are read for the metrics, in ticks.
 const SAMPLE: u64 = 10;
+
+/// When the state is compared with the kernel's own sockets, in ticks: soon, for what the attaching of the
+/// hooks overlapped with, and then so often.
+const FIRST_COMPARISON: u64 = 1;
+const COMPARISON: u64 = 30;
 
 /// How long the reader of the output has for the rest.
 const FINISH: Duration = Duration::from_secs(4);
@@ -165,6 +171,9 @@ async fn run(
             _ = ticks.tick() => {
                 offset.renew();
                 tick(session, metrics)?;
+                if count == FIRST_COMPARISON || count.is_multiple_of(COMPARISON) && count > 0 {
+                    compare(session);
+                }
                 count += 1;
                 if count.is_multiple_of(SAMPLE) && serves {
                     sample(session, metrics);
@@ -197,6 +206,11 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Where the iterators are refused, the start has said so, and there is no comparison.
+fn compare(session: &mut Session<Sinks>) {
+    let _ = session.compare();
+}
+
 /// Adds to the metrics what open connections have carried so far. Where the iterator is refused, the
 /// bytes are counted when connections close.
 fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
@@ -208,10 +222,11 @@ fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
     if open.peek().is_none() {
         return;
     }
-    let totals = iterator::open(&mut session.programs, "open_connections")
-        .map_err(io::Error::other)
-        .and_then(live_totals::read)
-        .unwrap_or_default();
+    let held = sockets::held(&mut session.programs).unwrap_or_default();
+    let totals: HashMap<SocketId, Close> = held
+        .into_iter()
+        .map(|held| (held.close.socket, held.close))
+        .collect();
     metrics.sample(open.map(|connection| {
         let close = totals.get(&connection.socket);
         // Another address means that the socket's memory is another connection's by now.

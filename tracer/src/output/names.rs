@@ -22,6 +22,8 @@ pub struct HookNames {
     pub attempt: ByFamily,
     /// State changes and listening sockets.
     pub state: String,
+    /// No hook: the walk over what processes hold.
+    pub inventory: String,
 }
 
 /// A hook for sockets of each family.
@@ -52,6 +54,7 @@ impl HookNames {
             Opening::ConnectError => self.connect_error.of(ipv6),
             Opening::Attempt => self.attempt.of(ipv6),
             Opening::State => &self.state,
+            Opening::Inventory => &self.inventory,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())
     }

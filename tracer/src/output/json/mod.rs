@@ -101,6 +101,9 @@ impl Json {
         if let Some(connection) = record.connection {
             self.connection(connection, record.state, tracer);
         }
+        if !record.holders.is_empty() {
+            self.processes.write_holders(record.holders, tracer);
+        }
         if let Some(totals) = record.totals {
             if let Some(rtt) = totals.rtt_us {
                 tracer.number(key!("rtt_us"), rtt);
@@ -135,6 +138,9 @@ impl Json {
             tracer.word(key!("peer_connection_id"), self.identities.connection(peer));
         }
         tracer.members(self.standings.of(connection, state));
+        if connection.existing {
+            tracer.boolean(key!("existing"), true);
+        }
         if connection.endpoints.netns != 0 {
             tracer.object(key!("netns"), |netns| {
                 netns.number(key!("id"), connection.endpoints.netns);

@@ -95,6 +95,29 @@ impl Processes {
         way
     }
 
+    /// Everyone who holds a socket.
+    pub(super) fn write_holders(&self, holders: &[Arc<Image>], object: &mut Object<'_>) {
+        write_list(holders, object.key(key!("holders")), |holder, out| {
+            let mut object = Object::begin(out);
+            self.renderer.identity(holder, &mut object);
+            let mut escaped = Vec::new();
+            for (field, key, bytes) in [
+                ("name", key!("name"), holder.name.as_bytes()),
+                ("executable", key!("executable"), &holder.program.executable),
+            ] {
+                let escape = text::needs_escaping(bytes);
+                escaped.extend(escape.then_some(field));
+                if !bytes.is_empty() {
+                    object.bytes(key, bytes, escape);
+                }
+            }
+            if !escaped.is_empty() {
+                object.words(key!("escaped"), &escaped);
+            }
+            object.end();
+        });
+    }
+
     /// Drops what is kept of a process that has exited.
     pub(super) fn forget(&mut self, key: ProcessKey) {
         for way in &mut self.sets[place(key)].ways {
