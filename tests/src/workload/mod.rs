@@ -8,6 +8,7 @@ mod accepting;
 mod connecting;
 mod exchange;
 mod failing;
+mod holding;
 mod running;
 
 use std::ffi::OsString;
@@ -37,6 +38,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("accept", accepting::accept),
     ("accept-never", accepting::never),
     ("listen", accepting::listen),
+    ("hold", holding::hold),
+    ("accept-and-hold", holding::accept_and_hold),
     ("reset", failing::reset),
     ("refused", failing::refused),
     ("refused-later", failing::refused_later),

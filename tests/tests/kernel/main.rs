@@ -8,6 +8,7 @@
 mod common;
 mod doctor;
 mod endings;
+mod existing;
 mod failures;
 mod ledger;
 mod lineage;
@@ -58,5 +59,6 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),
+        ("existing", existing::facts()),
     ]
 }
