@@ -23,7 +23,7 @@ use tracer_common::{
 
 use crate::{
     kernel::{
-        Direct, Remote, Source,
+        Direct, Remote, Source, Window,
         layout::{layout, setting},
         sock,
         source::read_remote,
@@ -164,8 +164,9 @@ fn tell_socket(seq: *mut c_void, task: Direct, descriptor: u32, file: Direct) ->
 #[map]
 static EXAMINED: Array<u64> = Array::with_max_entries(EXAMINED_MAX, 0);
 
-/// For how many sockets each run answers.
-const BATCH: u32 = 16;
+/// For how many sockets each run answers. The verifier walks through each of them, so that more would
+/// cost every start some time.
+const BATCH: u32 = 4;
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
@@ -190,17 +191,18 @@ fn examined_sockets(ctx: *const Context) -> i32 {
 
 #[inline(always)]
 fn examine(seq: *mut c_void, address: u64) {
-    let sock = Remote(address as *const u8);
     let mut record = MaybeUninit::<ExaminedSocket>::zeroed();
     let to = record.as_mut_ptr();
+    let address = address as *const u8;
+    let mut buffer = MaybeUninit::uninit();
     // SAFETY: a record on the stack, zeros at first; `seq` is the iterator's.
     unsafe {
-        (*to).socket = address;
-        let is_open = sock
-            .load::<u8>(layout!(sock_state))
-            .is_some_and(|it| it != CLOSE);
-        if is_open && sock::is_tcp(sock) {
-            let _ = sock::fill_endpoints(sock, &raw mut (*to).endpoints);
+        (*to).socket = address as u64;
+        if let Some(window) = Window::read(address, &mut buffer)
+            && window.load::<u8>(layout!(sock_state)) != Some(CLOSE)
+        {
+            // What is no socket has other ends than the one that was asked for.
+            let _ = sock::fill_endpoints(window, &raw mut (*to).endpoints);
         }
         bpf_seq_write(seq.cast(), to.cast(), size_of::<ExaminedSocket>() as u32);
     }
