@@ -24,11 +24,11 @@ pub struct ExistingTask {
     pub flags: u32,
 }
 
-/// A TCP socket that a process has open. One that is open several times is told several times.
+/// A TCP or UDP socket that a process has open. One that is open several times is told several times.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HeldSocket {
-    /// What its close would tell now; `old_state` is the state that it is in. Its time is that of the
+    /// What its close would tell now; `old_state` is the state that it is in. UDP has no totals. Its time is that of the
     /// look, after all of it was read.
     pub close: Close,
     /// Who has it open.
@@ -37,6 +37,8 @@ pub struct HeldSocket {
     pub descriptor: u32,
     /// Always zero.
     pub padding: u32,
+    /// Inode number of the socket's file, by which /proc names it.
+    pub inode: u64,
 }
 
 /// How many sockets can be examined in one walk.
@@ -54,6 +56,6 @@ pub struct ExaminedSocket {
 
 const _: () = {
     assert!(size_of::<ExistingTask>() == 56);
-    assert!(size_of::<HeldSocket>() == 160);
+    assert!(size_of::<HeldSocket>() == 168);
     assert!(size_of::<ExaminedSocket>() == 56);
 };

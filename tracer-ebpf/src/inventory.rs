@@ -116,23 +116,34 @@ struct FileContext {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 fn held_sockets(ctx: *const FileContext) -> i32 {
+    visit::<{ sock::IPPROTO_TCP }>(ctx)
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn held_udp_sockets(ctx: *const FileContext) -> i32 {
+    visit::<{ sock::IPPROTO_UDP }>(ctx)
+}
+
+#[inline(always)]
+fn visit<const PROTOCOL: u32>(ctx: *const FileContext) -> i32 {
     // SAFETY: the verifier knows the context's type.
-    let (meta, task, descriptor, file) =
-        unsafe { ((*ctx).meta, (*ctx).task, (*ctx).descriptor, (*ctx).file) };
+    let (meta, task, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).file) };
     if !task.is_null() && !file.is_null() {
         // SAFETY: as above.
-        let _ = tell_socket(
-            unsafe { (*meta).seq },
-            Direct(task),
-            descriptor,
-            Direct(file),
-        );
+        let (seq, descriptor) = unsafe { ((*meta).seq, (*ctx).descriptor) };
+        let _ = tell_socket::<PROTOCOL>(seq, Direct(task), descriptor, Direct(file));
     }
     0
 }
 
 #[inline(always)]
-fn tell_socket(seq: *mut c_void, task: Direct, descriptor: u32, file: Direct) -> Option<()> {
+fn tell_socket<const PROTOCOL: u32>(
+    seq: *mut c_void,
+    task: Direct,
+    descriptor: u32,
+    file: Direct,
+) -> Option<()> {
     let inode = file.follow(layout!(file_inode))?;
     if inode.load::<u16>(layout!(inode_mode))? & FILE_TYPE != SOCKET {
         return None;
@@ -141,7 +152,9 @@ fn tell_socket(seq: *mut c_void, task: Direct, descriptor: u32, file: Direct) ->
     let socket: *const u8 = file.load(layout!(file_private_data))?;
     let sock = Remote(Remote(socket).load(layout!(socket_sk))?);
     let state: u8 = sock.load(layout!(sock_state))?;
-    if state == CLOSE || !sock::is_tcp(sock) {
+    let is_tcp = PROTOCOL == sock::IPPROTO_TCP;
+    // A UDP socket without a peer is in CLOSE.
+    if is_tcp && state == CLOSE || !sock::is_of::<PROTOCOL>(sock) {
         return None;
     }
     let mut record = MaybeUninit::<HeldSocket>::uninit();
@@ -149,10 +162,11 @@ fn tell_socket(seq: *mut c_void, task: Direct, descriptor: u32, file: Direct) ->
     // SAFETY: a record on the stack, filled in completely; `seq` is the iterator's.
     unsafe {
         let close = &raw mut (*to).close;
-        fill_close(close, sock.0, sock, Some(sock), state)?;
+        fill_close(close, sock.0, sock, is_tcp.then_some(sock), state)?;
         task::fill(task, &raw mut (*to).holder)?;
         (*to).descriptor = descriptor;
         (*to).padding = 0;
+        (*to).inode = inode.load(layout!(inode_ino))?;
         // Last: every record of a change that was read here then has an earlier time.
         ring::write_header(close.cast(), kind::CLOSE, 0);
         bpf_seq_write(seq.cast(), to.cast(), size_of::<HeldSocket>() as u32);

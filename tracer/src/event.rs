@@ -111,6 +111,37 @@ pub enum TcpState {
     BoundInactive,
 }
 
+impl TcpState {
+    /// The state with this number in the kernel.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynReceived,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            12 => Self::NewSynReceived,
+            13 => Self::BoundInactive,
+            _ => return None,
+        })
+    }
+}
+
+/// A protocol above IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Streams.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// A positive errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Errno(pub u32);
@@ -156,7 +187,7 @@ pub struct Close {
     pub totals: Option<Totals>,
 }
 
-/// A TCP socket that a process had open when somebody looked.
+/// A TCP or UDP socket that a process had open when somebody looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldSocket {
     /// When it was looked at: later than every change that is seen here.
@@ -167,6 +198,8 @@ pub struct HeldSocket {
     pub holder: Task,
     /// Under which number.
     pub descriptor: u32,
+    /// Inode number of the socket's file.
+    pub inode: u64,
 }
 
 /// What lies where a socket was.

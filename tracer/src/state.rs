@@ -4,11 +4,15 @@
 //! time, losses. Out: observations to a [`Sink`]. One task owns a [`State`], and nothing else changes it. It reads no clock and does
 //! no I/O: the same inputs give the same observations, which is how it is tested.
 
+use std::sync::Arc;
+
+use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
 use crate::event::{
     BootTime, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId, SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, Observation, Sink};
+use crate::process::image::Image;
 use crate::process::inventory::ExistingProcess;
 use crate::process::table::{ProcessId, ProcessTable};
 
@@ -95,6 +99,17 @@ impl State {
     /// Sockets of the table, at most `limit`, that nobody held: perhaps they are gone.
     pub fn suspects(&self, snapshot: &Snapshot, limit: usize) -> Vec<SocketId> {
         self.connections.suspects(snapshot, limit)
+    }
+
+    /// Who holds one socket, as it was found, and who of them is believed to have opened it.
+    pub fn holders(&self, held: &[HeldSocket]) -> (Option<Arc<Image>>, Vec<Arc<Image>>) {
+        let mut holders = Holders::default();
+        for held in held {
+            holders.add(&held.holder, held.descriptor);
+        }
+        let opener = holders.opener(&self.processes);
+        let owner = opener.and_then(|id| self.processes.image(id));
+        (owner.cloned(), holders.images(&self.processes))
     }
 
     /// The youngest living child of a process.

@@ -19,6 +19,7 @@ mod ownership;
 mod processes;
 mod prometheus;
 mod resets;
+mod ss;
 mod trace;
 
 use std::process::ExitCode;
@@ -60,5 +61,6 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("trace", trace::facts()),
         ("endings", endings::facts()),
         ("existing", existing::facts()),
+        ("ss", ss::facts()),
     ]
 }

@@ -234,6 +234,7 @@ impl Reader {
             close: close_of(socket, words)?,
             holder,
             descriptor,
+            inode: socket.0,
         };
         self.found_since(time).held.push(held);
         Ok(())

@@ -12,13 +12,21 @@ pub(crate) const AF_INET6: u16 = 10;
 pub(crate) const IPPROTO_TCP: u16 = 6;
 /// include/uapi/linux/in.h
 pub(crate) const IPPROTO_MPTCP: u16 = 262;
+/// include/uapi/linux/in.h
+pub(crate) const IPPROTO_UDP: u16 = 17;
 
 /// Whether `sock` is a TCP one over IP. MPTCP's upper socket (protocol 262) is not: its subflows
 /// are.
 #[inline(always)]
 pub(crate) fn is_tcp(sock: impl Source) -> bool {
+    is_of::<IPPROTO_TCP>(sock)
+}
+
+/// Whether `sock` is one of this protocol over IP.
+#[inline(always)]
+pub(crate) fn is_of<const PROTOCOL: u16>(sock: impl Source) -> bool {
     // A u16 since 5.6; the kernels before are not supported.
-    sock.load::<u16>(layout!(sock_protocol)) == Some(IPPROTO_TCP) && is_ip(sock)
+    sock.load::<u16>(layout!(sock_protocol)) == Some(PROTOCOL) && is_ip(sock)
 }
 
 /// Whether `sock` speaks IP.

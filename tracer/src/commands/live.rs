@@ -273,7 +273,7 @@ impl Sinks {
     }
 }
 
-fn require_privileges() -> Result<(), Failure> {
+pub(super) fn require_privileges() -> Result<(), Failure> {
     let missing = privileges::missing();
     if missing.is_empty() {
         return Ok(());

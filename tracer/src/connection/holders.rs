@@ -14,7 +14,7 @@ use crate::process::table::{ProcessId, ProcessTable};
 
 /// Everyone who holds one socket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holders(Vec<Holder>);
+pub(crate) struct Holders(Vec<Holder>);
 
 #[derive(Clone, Debug)]
 struct Holder {
@@ -24,7 +24,7 @@ struct Holder {
 
 impl Holders {
     /// A process has the socket under a number.
-    pub(super) fn add(&mut self, task: &Task, descriptor: u32) {
+    pub(crate) fn add(&mut self, task: &Task, descriptor: u32) {
         let is_same = |holder: &&mut Holder| {
             (holder.task.tgid, holder.task.start_ns) == (task.tgid, task.start_ns)
         };
@@ -43,24 +43,29 @@ impl Holders {
     }
 
     /// The processes as they are now, as far as they are known.
-    pub(super) fn images(&self, processes: &ProcessTable) -> Vec<Arc<Image>> {
+    pub(crate) fn images(&self, processes: &ProcessTable) -> Vec<Arc<Image>> {
         let ids = self.0.iter().filter_map(|it| processes.find_task(&it.task));
         let images = ids.filter_map(|id| processes.image(id));
         images.cloned().collect()
     }
 
-    /// Who is believed to have opened it.
+    /// Makes the one who is believed to have opened it the owner.
     pub(super) fn owner(&self, time: BootTime, processes: &mut ProcessTable) -> Option<Owner> {
-        let ids: Option<Vec<ProcessId>> = self
-            .0
-            .iter()
-            .map(|holder| processes.found(time, &holder.task))
-            .collect();
-        let owner = match &ids?[..] {
-            [only] => *only,
-            several => self.origin(several, processes)?,
-        };
+        for holder in &self.0 {
+            processes.found(time, &holder.task)?;
+        }
+        let owner = self.opener(processes)?;
         Owner::take(processes, owner)
+    }
+
+    /// Who is believed to have opened it.
+    pub(crate) fn opener(&self, processes: &ProcessTable) -> Option<ProcessId> {
+        let find = |holder: &Holder| processes.find_task(&holder.task);
+        let ids: Option<Vec<ProcessId>> = self.0.iter().map(find).collect();
+        match &ids?[..] {
+            [only] => Some(*only),
+            several => self.origin(several, processes),
+        }
     }
 
     /// The one from which all others have it by fork.

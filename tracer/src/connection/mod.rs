@@ -3,7 +3,7 @@ mod closing;
 mod comparison;
 mod endpoints;
 mod entry;
-mod holders;
+pub(crate) mod holders;
 mod inbound;
 mod listeners;
 mod outbound;

@@ -30,6 +30,11 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
             offset_of!(inventory::HeldSocket, descriptor),
             |it: &inventory::HeldSocket| it.descriptor,
         ),
+        inode: read(
+            bytes,
+            offset_of!(inventory::HeldSocket, inode),
+            |it: &inventory::HeldSocket| it.inode,
+        ),
     })
 }
 

@@ -16,12 +16,14 @@ use super::iterator;
 use crate::{
     clock,
     decode::inventory::{examined_socket, held_socket},
-    event::{ExaminedSocket, HeldSocket, SocketId},
+    event::{ExaminedSocket, HeldSocket, SocketId, Transport},
     state::Snapshot,
 };
 
 /// The walk over the open files of all tasks.
 const HELD: &str = "held_sockets";
+/// The same for UDP.
+const HELD_UDP: &str = "held_udp_sockets";
 /// The walk that answers for sockets by their address.
 const EXAMINED: &str = "examined_sockets";
 
@@ -37,11 +39,30 @@ pub fn load(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), String> {
 
 /// Every TCP socket that a process has open, once for each holder and descriptor.
 pub fn held(ebpf: &mut Ebpf) -> io::Result<Vec<HeldSocket>> {
-    let bytes = read(iterator::open(ebpf, HELD).map_err(io::Error::other)?)?;
+    let iterator = iterator::open(ebpf, HELD).map_err(io::Error::other)?;
+    Ok(decoded(&read(iterator)?))
+}
+
+/// Loads one walk alone and takes it: the sockets of `transport` that processes have open.
+pub fn held_once(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    transport: Transport,
+) -> Result<Vec<HeldSocket>, String> {
+    let program = match transport {
+        Transport::Tcp => HELD,
+        Transport::Udp => HELD_UDP,
+    };
+    let iterator = iterator::load(ebpf, btf, program, "task_file")?;
+    let bytes = read(iterator).map_err(|error| error.to_string())?;
+    Ok(decoded(&bytes))
+}
+
+fn decoded(bytes: &[u8]) -> Vec<HeldSocket> {
     let records = bytes.chunks_exact(size_of::<inventory::HeldSocket>());
-    Ok(records
+    records
         .filter_map(|record| held_socket(record).ok())
-        .collect())
+        .collect()
 }
 
 /// The same, with the times between which it was found.

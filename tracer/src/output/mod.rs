@@ -11,6 +11,7 @@ pub mod names;
 pub mod record;
 pub mod schema;
 pub mod sink;
+pub mod socket;
 pub mod text;
 pub mod users;
 pub mod writer;

@@ -6,6 +6,7 @@
 mod community;
 mod object;
 mod process;
+mod socket;
 mod standing;
 
 use std::sync::Arc;
