@@ -15,6 +15,7 @@ use tracer::event::{BootTime, ProcessKey};
 use tracer::filter::Filter;
 use tracer::host::Host as HostFacts;
 use tracer::identity::BootId;
+use tracer::kernel::netns::Names;
 use tracer::metrics::{Metrics, MetricsSink, metrics};
 use tracer::observation::{Observation, Sink};
 use tracer::output::compact::{Compact, Detail};
@@ -27,7 +28,7 @@ use tracer::state::{Limits, State};
 
 use crate::population::inventory;
 use crate::ring::{Records, Ring};
-use crate::script::Host;
+use crate::script::{HOST_NETNS, Host};
 use crate::{allocator, population};
 
 /// Records between two flushes: what gathers in ten milliseconds, or at a wake-up under load.
@@ -264,6 +265,7 @@ fn context() -> Context {
             ..HookNames::default()
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data"), (1000, "ada")]),
+        netns: Names::fixed(HOST_NETNS, &[]),
     }
 }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::event::{BootTime, Endpoints, Errno, Name, ProcessKey, SocketId, Totals};
 use tracer::host::Host;
+
 use tracer::identity::BootId;
+use tracer::kernel::netns::Names;
 use tracer::observation::{
     ConnState, Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
 };
@@ -41,6 +43,7 @@ pub fn context() -> Context {
             ..HookNames::default()
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data")]),
+        netns: Names::fixed(4_026_531_840, &[(4_026_532_000, "blue")]),
     }
 }
 
@@ -218,6 +221,10 @@ pub fn existing() -> Connection {
         peer: None,
         opened_at: None,
         existing: true,
+        endpoints: Endpoints {
+            netns: 4_026_532_000,
+            ..egress().endpoints
+        },
         ..egress()
     }
 }

@@ -150,9 +150,10 @@ fn tell_socket<const PROTOCOL: u32>(
     }
     // `private_data` has no type, so that from here on every read is a helper call.
     let socket: *const u8 = file.load(layout!(file_private_data))?;
-    let sock = Remote(Remote(socket).load(layout!(socket_sk))?);
-    let state: u8 = sock.load(layout!(sock_state))?;
+    let upper = Remote(Remote(socket).load(layout!(socket_sk))?);
     let is_tcp = PROTOCOL == sock::IPPROTO_TCP;
+    let sock = if is_tcp { tcp_of(upper)? } else { upper };
+    let state: u8 = sock.load(layout!(sock_state))?;
     // A UDP socket without a peer is in CLOSE.
     if is_tcp && state == CLOSE || !sock::is_of::<PROTOCOL>(sock) {
         return None;
@@ -172,6 +173,16 @@ fn tell_socket<const PROTOCOL: u32>(
         bpf_seq_write(seq.cast(), to.cast(), size_of::<HeldSocket>() as u32);
     }
     Some(())
+}
+
+/// The socket itself, or the first subflow of an MPTCP one: that is what the other hooks see.
+#[inline(always)]
+fn tcp_of(sock: Remote) -> Option<Remote> {
+    let first = setting!(mptcp_first);
+    if first == 0 || sock.load::<u16>(layout!(sock_protocol))? != sock::IPPROTO_MPTCP {
+        return Some(sock);
+    }
+    sock.follow(first)
 }
 
 /// Addresses of the sockets to be examined; 0 ends them.

@@ -25,7 +25,7 @@ use crate::{
     filter::Filter,
     host::Host,
     http::Bound,
-    kernel::{self, privileges, sockets},
+    kernel::{self, netns, privileges, sockets},
     metrics::{self, Metrics, MetricsSink},
     observation::{Observation, Sink},
     output::{
@@ -252,6 +252,7 @@ fn sinks(
         offset: offset.clone(),
         hooks: facts.hooks,
         users: Users::of_host(),
+        netns: netns::Names::of_host(),
     };
     // Until the command's process is known, nobody's events are shown.
     let only_tree = (!config.command.is_empty()).then_some(NOBODY);

@@ -10,7 +10,7 @@ use super::live::require_privileges;
 use super::print;
 use crate::cli::{ReportFormat, SsArgs};
 use crate::clock::{self, WallOffset};
-use crate::event::{HeldSocket, TcpState, Transport};
+use crate::event::{BootTime, HeldSocket, TcpState, Transport};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::kernel::loader::{self, Unattached};
@@ -51,6 +51,7 @@ fn json(sockets: &[Socket]) -> Vec<u8> {
         offset: WallOffset::measure(),
         hooks: HookNames::default(),
         users: Users::of_host(),
+        netns: netns::Names::of_host(),
     });
     let (now, mut out) = (clock::boot_time(), Vec::new());
     for socket in sockets {
@@ -68,7 +69,8 @@ struct Gathered {
     /// Sockets of namespaces that a process is in, held or not.
     listed: Vec<Listed>,
     own_netns: Option<u32>,
-    names: HashMap<u32, String>,
+    names: netns::Names,
+    at: BootTime,
 }
 
 impl Gathered {
@@ -98,12 +100,13 @@ impl Gathered {
             held,
             listed,
             own_netns: netns::own(),
-            names: netns::names(),
+            names: netns::Names::of_host(),
+            at: clock::boot_time(),
         })
     }
 
     /// Every socket once: what /proc lists, and of what processes hold the rest.
-    fn sockets(self) -> Vec<Socket> {
+    fn sockets(mut self) -> Vec<Socket> {
         let mut sockets: Vec<Socket> = self
             .listed
             .iter()
@@ -122,6 +125,8 @@ impl Gathered {
             .map(port)
             .collect();
         for socket in &mut sockets {
+            let name = self.names.of(socket.endpoints.netns, self.at);
+            socket.netns_name = name.map(str::to_owned);
             socket.is_ingress =
                 socket.transport == Transport::Tcp && listening.contains(&port(socket));
         }
@@ -136,7 +141,7 @@ impl Gathered {
             transport: listed.transport,
             state: listed.state,
             endpoints: listed.endpoints,
-            netns_name: self.names.get(&listed.endpoints.netns).cloned(),
+            netns_name: None,
             is_in_own_netns: self.own_netns == Some(listed.endpoints.netns),
             is_ingress: false,
             has_file: listed.inode != 0,
@@ -154,7 +159,7 @@ impl Gathered {
             transport,
             state: close.old_state,
             endpoints: close.endpoints,
-            netns_name: self.names.get(&close.endpoints.netns).cloned(),
+            netns_name: None,
             is_in_own_netns: self.own_netns == Some(close.endpoints.netns),
             is_ingress: false,
             has_file: true,

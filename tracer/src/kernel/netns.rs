@@ -7,8 +7,13 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 use hashbrown::HashMap;
 
+use crate::event::BootTime;
+
 /// Where `ip netns` and others keep namespaces by name.
 const NAMED: &str = "/run/netns";
+
+/// How often to look for names, in nanoseconds.
+const LOOK_INTERVAL_NS: u64 = 5_000_000_000;
 
 /// The namespace that this process is in.
 pub fn own() -> Option<u32> {
@@ -31,8 +36,59 @@ pub fn processes() -> HashMap<u32, u32> {
     found
 }
 
+/// Names of namespaces, looked up again now and then.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The namespace that this process is in: most events are from there, and it needs no name.
+    own: Option<u32>,
+    names: HashMap<u32, String>,
+    looked_at: Option<BootTime>,
+    fixed: bool,
+}
+
+impl Names {
+    /// The names that this host gives.
+    pub fn of_host() -> Self {
+        Self {
+            own: own(),
+            ..Self::default()
+        }
+    }
+
+    /// Fixed names, for tests.
+    pub fn fixed(own: u32, names: &[(u32, &str)]) -> Self {
+        let names = names.iter().map(|&(id, name)| (id, name.to_owned()));
+        Self {
+            own: Some(own),
+            names: names.collect(),
+            fixed: true,
+            ..Self::default()
+        }
+    }
+
+    /// The name of a namespace, if it is another than this process's and has one; `now` decides whether to
+    /// look again.
+    #[inline]
+    pub fn of(&mut self, netns: u32, now: BootTime) -> Option<&str> {
+        if self.own == Some(netns) {
+            return None;
+        }
+        self.of_other(netns, now)
+    }
+
+    #[inline(never)]
+    fn of_other(&mut self, netns: u32, now: BootTime) -> Option<&str> {
+        let is_due = |at: BootTime| now.since(at) >= LOOK_INTERVAL_NS;
+        if !self.fixed && self.looked_at.is_none_or(is_due) {
+            self.names = look();
+            self.looked_at = Some(now);
+        }
+        self.names.get(&netns).map(String::as_str)
+    }
+}
+
 /// Names by inode number.
-pub fn names() -> HashMap<u32, String> {
+fn look() -> HashMap<u32, String> {
     let entries = fs::read_dir(NAMED).into_iter().flatten().flatten();
     let named = |entry: fs::DirEntry| {
         let inode = u32::try_from(entry.metadata().ok()?.ino()).ok()?;

@@ -21,6 +21,7 @@ use self::record::Record;
 use self::users::Users;
 use crate::clock::WallOffset;
 use crate::host::Host;
+use crate::kernel::netns;
 
 /// What formats have to know beside the observations.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Context {
     pub hooks: HookNames,
     /// The host's users.
     pub users: Users,
+    /// Names of network namespaces.
+    pub netns: netns::Names,
 }
 
 /// Turns records into lines.

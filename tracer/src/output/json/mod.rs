@@ -23,6 +23,7 @@ use crate::clock::UtcClock;
 use crate::event::Errno;
 use crate::host::Host;
 use crate::identity::Identities;
+use crate::kernel::netns;
 use crate::observation::{ConnState, Connection, Direction, Loss};
 use crate::process::image::Image;
 
@@ -39,6 +40,7 @@ pub struct Json {
     host: Vec<u8>,
     processes: Processes,
     community_ids: CommunityIds,
+    netns: netns::Names,
 }
 
 impl Json {
@@ -56,6 +58,7 @@ impl Json {
             standings: Standings::new(context.hooks),
             host: host_member(&context.host),
             community_ids: CommunityIds::new(),
+            netns: context.netns,
         }
     }
 
@@ -100,7 +103,7 @@ impl Json {
 
     fn tracer(&mut self, record: &Record<'_>, tracer: &mut Object<'_>) {
         if let Some(connection) = record.connection {
-            self.connection(connection, record.state, tracer);
+            self.connection(connection, record, tracer);
         }
         if !record.holders.is_empty() {
             self.processes.write_holders(record.holders, tracer);
@@ -128,7 +131,7 @@ impl Json {
     fn connection(
         &mut self,
         connection: &Connection,
-        state: Option<ConnState>,
+        record: &Record<'_>,
         tracer: &mut Object<'_>,
     ) {
         tracer.word(
@@ -138,13 +141,18 @@ impl Json {
         if let Some(peer) = connection.peer {
             tracer.word(key!("peer_connection_id"), self.identities.connection(peer));
         }
-        tracer.members(self.standings.of(connection, state));
+        tracer.members(self.standings.of(connection, record.state));
         if connection.existing {
             tracer.boolean(key!("existing"), true);
         }
         if connection.endpoints.netns != 0 {
+            let id = connection.endpoints.netns;
+            let name = self.netns.of(id, record.time);
             tracer.object(key!("netns"), |netns| {
-                netns.number(key!("id"), connection.endpoints.netns);
+                netns.number(key!("id"), id);
+                if let Some(name) = name {
+                    netns.text(key!("name"), name);
+                }
             });
         }
     }
