@@ -126,7 +126,7 @@ fn held_udp_sockets(ctx: *const FileContext) -> i32 {
 }
 
 #[inline(always)]
-fn visit<const PROTOCOL: u32>(ctx: *const FileContext) -> i32 {
+fn visit<const PROTOCOL: u16>(ctx: *const FileContext) -> i32 {
     // SAFETY: the verifier knows the context's type.
     let (meta, task, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).file) };
     if !task.is_null() && !file.is_null() {
@@ -138,7 +138,7 @@ fn visit<const PROTOCOL: u32>(ctx: *const FileContext) -> i32 {
 }
 
 #[inline(always)]
-fn tell_socket<const PROTOCOL: u32>(
+fn tell_socket<const PROTOCOL: u16>(
     seq: *mut c_void,
     task: Direct,
     descriptor: u32,
