@@ -59,6 +59,8 @@ impl Tracer {
         ]);
         command
             .args(["--metrics-listen", &metrics.to_string()])
+            // What it finds must be true at any time, also under load.
+            .args(["--comparison", "1s"])
             .args(arguments);
         let mut tracer = Tracer::spawn(&mut command);
         tracer.metrics = metrics;

@@ -8,8 +8,8 @@ use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::expectations::{expect_no_loss, only, port, select};
 use tests::suite::Fact;
-use tests::workload::Workload;
-use tests::{facts, procfs, wait};
+use tests::workload::{self, Workload};
+use tests::{facts, http, metrics, procfs, wait};
 
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
@@ -19,6 +19,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         the_same_addresses_in_two_namespaces_are_two_connections,
         every_start_under_load_tells_each_connection_once,
         an_accept_that_waited_at_the_start_is_found,
+        ends_that_were_lost_are_found_and_what_lives_stays,
     ]
 }
 
@@ -253,7 +254,7 @@ fn expect_nothing_twice(events: &[Event]) {
     }
 }
 
-/// The function that it waits in was entered before it was hooked; in tracepoint mode its end is seen.
+/// By the hook if that sees the end of the wait, else by comparison.
 fn an_accept_that_waited_at_the_start_is_found() {
     let mut server = Workload::start("accept-and-hold", &[]);
     let (pid, listener) = (server.pid(), port(&server.fact()));
@@ -277,5 +278,32 @@ fn an_accept_that_waited_at_the_start_is_found() {
     });
     let closed = only(&events, "connection_closed", pid);
     closed.expect("/tracer/connection_id", found.connection_id());
+    tracer.stop(Signal::TERM);
+}
+
+/// In a small ring many records of a fast loop are lost, ends among them.
+fn ends_that_were_lost_are_found_and_what_lives_stays() {
+    let mut tracer = Tracer::start(&["--ring-size", "16384"]);
+    let metric = |address, name| {
+        let page = http::get(address, "/metrics").expect("the tracer serves metrics");
+        metrics::sum(&page.body, name, &[]).unwrap_or(0.0)
+    };
+    let address = tracer.metrics();
+    let holding = Holding::start(&["alone", "127.0.0.1:0", "1"]);
+    let (pid, listener) = (holding.pid(), port(&holding.fact));
+    tracer.wait_for("both ends", 0, |event| event.is("connection_accepted", pid));
+    wait::until("a stale entry to be found", || {
+        let mut server = Workload::start("serve", &["200", "127.0.0.1:0"]);
+        let to = format!("127.0.0.1:{}", port(&server.fact()));
+        workload::run("connect", &["200", &to]);
+        server.fact();
+        server.finish();
+        (metric(address, "tracer_comparison_stale_total") > 0.0).then_some(())
+    });
+    let first = tracer.events().len();
+    holding.end();
+    tracer.wait_for("the end of what lived", first, |event| {
+        event.is("connection_closed", pid) && event.destination_port() == listener
+    });
     tracer.stop(Signal::TERM);
 }

@@ -44,10 +44,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often the totals of open connections are read for the metrics, in ticks.
 const SAMPLE: u64 = 10;
 
-/// When the state is compared with the kernel's own sockets, in ticks: soon, for what the attaching of the
-/// hooks overlapped with, and then so often.
+/// When the state is first compared with the kernel's own sockets, in ticks: soon, for what the attaching of
+/// the hooks overlapped with.
 const FIRST_COMPARISON: u64 = 1;
-const COMPARISON: u64 = 30;
 
 /// How long the reader of the output has for the rest.
 const FINISH: Duration = Duration::from_secs(4);
@@ -129,14 +128,18 @@ async fn trace(config: Config) -> Result<(), Failure> {
         server.readiness().ready();
     }
 
-    let serves = server.is_some();
+    let rounds = Rounds {
+        tick: 0,
+        comparison: config.comparison.as_secs().max(1),
+        samples: server.is_some(),
+    };
     let ended = run(
         &mut session,
         &mut ends,
         &mut writer,
         &metrics,
         &offset,
-        serves,
+        rounds,
     )
     .await;
     // Before the hooks go: they go one by one, and what some still see then is half a story.
@@ -158,9 +161,8 @@ async fn run(
     writer: &mut Writer,
     metrics: &Metrics,
     offset: &WallOffset,
-    serves: bool,
+    mut rounds: Rounds,
 ) -> Result<(), Failure> {
-    let mut count = 0_u64;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -171,13 +173,7 @@ async fn run(
             _ = ticks.tick() => {
                 offset.renew();
                 tick(session, metrics)?;
-                if count == FIRST_COMPARISON || count.is_multiple_of(COMPARISON) && count > 0 {
-                    compare(session);
-                }
-                count += 1;
-                if count.is_multiple_of(SAMPLE) && serves {
-                    sample(session, metrics);
-                }
+                rounds.take(session, metrics);
             }
             ended = writer.ended() => return ended.map_err(Failure::failed),
             reason = ends.next() => return reason,
@@ -206,9 +202,27 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Where the iterators are refused, the start has said so, and there is no comparison.
-fn compare(session: &mut Session<Sinks>) {
-    let _ = session.compare();
+/// What is done at some ticks only.
+struct Rounds {
+    tick: u64,
+    /// How often to compare with the kernel's own sockets, in ticks.
+    comparison: u64,
+    /// Whether there is someone to see samples.
+    samples: bool,
+}
+
+impl Rounds {
+    fn take(&mut self, session: &mut Session<Sinks>, metrics: &Metrics) {
+        let every = |ticks: u64| self.tick > 0 && self.tick.is_multiple_of(ticks);
+        if self.tick == FIRST_COMPARISON || every(self.comparison) {
+            // Where the iterators are refused, the start has said so.
+            let _ = session.compare();
+        }
+        if self.samples && every(SAMPLE) {
+            sample(session, metrics);
+        }
+        self.tick += 1;
+    }
 }
 
 /// Adds to the metrics what open connections have carried so far. Where the iterator is refused, the
