@@ -17,14 +17,14 @@ const ROUND: Duration = Duration::from_secs(10);
 pub(crate) fn measure(tracer: &Tracer) -> Result<Value> {
     let daemon = Daemon::start(tracer, Lines::Kept, &processors::all()?)?;
     thread::sleep(Duration::from_secs(1));
-    let (mut shares, mut events) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let round = |_| {
         let (before, kept) = (daemon.usage()?, daemon.kept()?);
         thread::sleep(ROUND);
         let spent = daemon.usage()?.time - before.time;
-        shares.push(spent.as_secs_f64() / ROUND.as_secs_f64());
-        events.push(daemon.kept()? - kept);
-    }
+        let share = spent.as_secs_f64() / ROUND.as_secs_f64();
+        Ok(json!({"share": share, "events": daemon.kept()? - kept}))
+    };
+    let rounds = (0..ROUNDS).map(round).collect::<Result<Vec<Value>>>()?;
     daemon.end()?;
-    Ok(json!({"share": shares, "events": events}))
+    Ok(json!(rounds))
 }
