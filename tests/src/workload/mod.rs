@@ -9,6 +9,7 @@ mod connecting;
 mod exchange;
 mod failing;
 mod running;
+pub mod uring;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -43,6 +44,9 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("unreachable", failing::unreachable),
     ("give-up", failing::give_up),
     ("time-out", failing::time_out),
+    ("uring-connect", uring::connect),
+    ("uring-refused", uring::refused),
+    ("uring-accept", uring::accept),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

@@ -9,6 +9,7 @@ mod common;
 mod doctor;
 mod endings;
 mod failures;
+mod io_uring;
 mod ledger;
 mod lineage;
 mod listeners;
@@ -49,6 +50,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("ledger", ledger::facts()),
         ("failures", failures::facts()),
         ("ownership", ownership::facts()),
+        ("io_uring", io_uring::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("resets", resets::facts()),
