@@ -8,6 +8,7 @@ mod accepting;
 mod connecting;
 mod exchange;
 mod failing;
+mod handing;
 mod running;
 pub mod uring;
 
@@ -47,6 +48,11 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("uring-connect", uring::connect),
     ("uring-refused", uring::refused),
     ("uring-accept", uring::accept),
+    ("uring-accept-and-reset", uring::accept_and_reset),
+    ("hand-listener", handing::listener),
+    ("take-listener", handing::take_listener),
+    ("hand-over", handing::hand_over),
+    ("keep", handing::keep),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

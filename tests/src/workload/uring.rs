@@ -7,12 +7,14 @@ use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::net::{AddressFamily, SocketFlags};
+use rustix::net::{AddressFamily, SocketFlags, sockopt};
 use serde_json::json;
 
+use super::accepting::in_worker;
 use super::failing::{LOOPBACK, refusing, tcp};
 use super::{exchange, parsed, tell, word};
 
@@ -157,4 +159,18 @@ pub(super) fn accept(arguments: &[OsString]) -> Result<()> {
         return tell(&exchange::answer(stream)?);
     }
     tell(&exchange::answer_to(0, stream)?)
+}
+
+/// Accepts one connection in a forked worker, without the peer's address, and resets it. Facts:
+/// `{"port", "acceptor"}` just before, then `{}`.
+pub(super) fn accept_and_reset(_: &[OsString]) -> Result<()> {
+    let listener = TcpListener::bind(LOOPBACK)?;
+    in_worker(|| {
+        let mut ring = Ring::new("plain")?;
+        tell(&json!({"port": listener.local_addr()?.port(), "acceptor": std::process::id()}))?;
+        let stream = ring.accept(&listener, "without-address")?;
+        sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+        drop(stream);
+        tell(&json!({}))
+    })
 }

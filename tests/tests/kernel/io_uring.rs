@@ -2,13 +2,15 @@
 //!
 //! Where a kernel gives nobody a ring, that is what is tested and listed instead.
 
+use std::net::TcpStream;
+
 use serde_json::Value;
 use tests::environment::{self, HookMode};
 use tests::event::Event;
 use tests::expectations::{Exchange, expect_count, expect_totals, only, port};
 use tests::suite::Fact;
 use tests::workload::{self, Workload, uring};
-use tests::{facts, procfs};
+use tests::{expectations, facts, procfs};
 
 use crate::common;
 use crate::ownership::{connect, expect_accepted};
@@ -24,6 +26,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_refused_connect_fails_with_its_owner_in_every_way,
         accept_with_the_peers_address_belongs_to_the_process_in_every_way,
         accept_without_the_peers_address_belongs_to_the_process_or_to_nobody,
+        an_unseen_accept_in_a_worker_is_not_held_against_the_listener,
         multishot_accept_belongs_to_the_process_or_to_nobody_since_5_19,
     ]
 }
@@ -125,20 +128,43 @@ fn expect_acceptor_or_nobody(way: &str, how: &str) {
         HookMode::Fentry | HookMode::Kprobe => {
             expect_accepted(&events, &fact, &exchange);
         }
-        HookMode::Tracepoint => {
-            let told: Vec<_> = events
-                .iter()
-                .filter(|event| event.source_port() == exchange.port)
-                .filter(|event| event.destination_port() == port(&fact))
-                .filter(|event| event.get("/network/direction") != Some(&"egress".into()))
-                .collect();
-            let [closed] = told[..] else {
-                panic!("{} events of what was accepted", told.len())
-            };
-            closed.expect("/event/action", "connection_closed");
-            closed.expect("/network/direction", "ingress");
-            closed.expect_absent("/process");
-            closed.expect("/tracer/owner_provenance", "unknown");
+        HookMode::Tracepoint => expect_nobody(&events, port(&fact), exchange.port),
+    }
+}
+
+/// What was accepted from `client` on `port` is told once, as closed, and has no owner.
+#[track_caller]
+fn expect_nobody(events: &[Event], port: u16, client: u16) {
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| (event.source_port(), event.destination_port()) == (client, port))
+        .filter(|event| event.get("/network/direction") != Some(&"egress".into()))
+        .collect();
+    let [closed] = told[..] else {
+        panic!("{} events of what was accepted", told.len())
+    };
+    closed.expect("/event/action", "connection_closed");
+    closed.expect("/network/direction", "ingress");
+    closed.expect_absent("/process");
+    closed.expect("/tracer/owner_provenance", "unknown");
+}
+
+fn an_unseen_accept_in_a_worker_is_not_held_against_the_listener() {
+    let ((fact, client), events) = common::observe(|| {
+        let mut server = Workload::start("uring-accept-and-reset", &[]);
+        let fact = server.fact();
+        let client = TcpStream::connect(("127.0.0.1", port(&fact))).expect("it listens");
+        server.fact();
+        server.finish();
+        let client = client.local_addr().expect("it was connected").port();
+        (fact, client)
+    });
+    match environment::hook_mode() {
+        HookMode::Fentry | HookMode::Kprobe => {
+            let acceptor = expectations::pid(&fact, "acceptor");
+            only(&events, "connection_accepted", acceptor).expect("/source/port", client);
+            only(&events, "connection_closed", acceptor).expect("/tracer/state", "RSTR");
         }
+        HookMode::Tracepoint => expect_nobody(&events, port(&fact), client),
     }
 }

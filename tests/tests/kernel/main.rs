@@ -16,6 +16,7 @@ mod listeners;
 mod metrics;
 mod own_traffic;
 mod ownership;
+mod passed;
 mod processes;
 mod prometheus;
 mod resets;
@@ -51,6 +52,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("failures", failures::facts()),
         ("ownership", ownership::facts()),
         ("io_uring", io_uring::facts()),
+        ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("resets", resets::facts()),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tests::daemon::Tracer;
 use tests::environment::HookMode;
 use tests::event::Event;
-use tests::expectations::{Exchange, expect_count, expect_totals, only, port, select};
+use tests::expectations::{Exchange, expect_count, expect_totals, only, pid, port, select};
 use tests::suite::Fact;
 use tests::workload::{self, Workload};
 use tests::{environment, facts, procfs, wait};
@@ -133,10 +133,7 @@ pub(crate) fn meet(mut server: Workload, fact: Value) -> (Value, Exchange) {
 
 #[track_caller]
 pub(crate) fn expect_accepted(events: &[Event], fact: &Value, exchange: &Exchange) -> u32 {
-    let acceptor = fact["acceptor"]
-        .as_u64()
-        .and_then(|pid| u32::try_from(pid).ok())
-        .expect("a PID");
+    let acceptor = pid(fact, "acceptor");
     let accepted = only(events, "connection_accepted", acceptor);
     accepted.expect("/source/port", exchange.port);
     accepted.expect("/destination/port", port(fact));

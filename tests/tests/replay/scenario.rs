@@ -12,7 +12,7 @@
 //! TIME accept SOCKET PID LOCAL < REMOTE      `by-descriptor`, `by-peer-name`, `reset`: is in CLOSE
 //! TIME listen SOCKET PID LOCAL
 //! TIME established SOCKET LOCAL > REMOTE     with `<`: inbound
-//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`
+//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`, `held`
 //! TIME reset SOCKET
 //! TIME advance
 //! ```
@@ -114,10 +114,11 @@ struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 7] = [
+const FLAGS: [&str; 8] = [
     "ids-only",
     "mapped",
     "no-totals",
+    "held",
     "by-descriptor",
     "by-peer-name",
     "reset",
@@ -407,6 +408,7 @@ fn close(words: &mut Words<'_>) -> Result<Close, String> {
         old_state: known.ok_or(format!("{state} is no state"))?.1,
         errno: words.option("errno").map(errno).transpose()?,
         fin_received: false,
+        held: words.flag("held"),
         totals: (!words.flag("no-totals")).then_some(totals),
     })
 }
