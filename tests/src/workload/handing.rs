@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::io::{FdFlags, dup2, fcntl_setfd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -239,7 +239,10 @@ fn take(owner: u32, numbers: [RawFd; 2]) -> Result<[OwnedFd; 2]> {
     Ok([take(numbers[0])?, take(numbers[1])?])
 }
 
-fn pass<const N: usize>(to: &UnixStream, descriptors: [BorrowedFd<'_>; N]) -> Result<()> {
+pub(super) fn pass<const N: usize>(
+    to: &UnixStream,
+    descriptors: [BorrowedFd<'_>; N],
+) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); 64];
     let mut control = SendAncillaryBuffer::new(&mut space);
     ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
@@ -248,6 +251,11 @@ fn pass<const N: usize>(to: &UnixStream, descriptors: [BorrowedFd<'_>; N]) -> Re
 }
 
 fn receive<const N: usize>(from: BorrowedFd<'_>) -> Result<[OwnedFd; N]> {
+    receive_if_any(from)?.context("nothing was passed")
+}
+
+/// What is passed next; nothing once the other end is closed.
+pub(super) fn receive_if_any<const N: usize>(from: BorrowedFd<'_>) -> Result<Option<[OwnedFd; N]>> {
     let mut space = [MaybeUninit::uninit(); 64];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
@@ -256,7 +264,11 @@ fn receive<const N: usize>(from: BorrowedFd<'_>) -> Result<[OwnedFd; N]> {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors.collect::<Vec<_>>()),
         _ => None,
     });
-    let descriptors = rights.context("nothing was passed")?;
-    <[OwnedFd; N]>::try_from(descriptors)
-        .map_err(|other| anyhow::anyhow!("{} descriptors instead of {N} were passed", other.len()))
+    let Some(descriptors) = rights else {
+        return Ok(None);
+    };
+    let descriptors = <[OwnedFd; N]>::try_from(descriptors);
+    let descriptors =
+        descriptors.map_err(|other| anyhow!("{} descriptors instead of {N}", other.len()))?;
+    Ok(Some(descriptors))
 }

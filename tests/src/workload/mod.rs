@@ -9,6 +9,7 @@ mod connecting;
 mod exchange;
 mod failing;
 mod handing;
+pub mod mix;
 mod running;
 pub mod uring;
 
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -53,6 +55,10 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("take-listener", handing::take_listener),
     ("hand-over", handing::hand_over),
     ("keep", handing::keep),
+    ("mix", mix::mix),
+    ("mix-server", mix::server),
+    ("mix-client", mix::client),
+    ("mix-close", mix::close_passed),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),
@@ -166,8 +172,14 @@ impl Workload {
     /// The next fact.
     #[track_caller]
     pub fn fact(&mut self) -> Value {
+        self.fact_within(DEADLINE)
+    }
+
+    /// The next fact, from a workload that has much to do before it.
+    #[track_caller]
+    pub fn fact_within(&mut self, limit: Duration) -> Value {
         assert!(
-            self.stdout.wait_past(self.told, DEADLINE),
+            self.stdout.wait_past(self.told, limit),
             "workload {} tells nothing more",
             self.pid()
         );

@@ -40,13 +40,13 @@ pub fn refusal_to_repeat() -> Option<io::Error> {
 }
 
 /// A ring, and the task in which its operations run.
-struct Ring {
+pub(super) struct Ring {
     ring: IoUring,
     flags: squeue::Flags,
 }
 
 impl Ring {
-    fn new(way: &str) -> Result<Ring> {
+    pub(super) fn new(way: &str) -> Result<Ring> {
         let mut builder = IoUring::builder();
         let flags = match way {
             "plain" => squeue::Flags::empty(),
@@ -77,7 +77,7 @@ impl Ring {
             .context("an operation is complete")?)
     }
 
-    fn connect(&mut self, socket: RawFd, address: SocketAddr) -> Result<i32> {
+    pub(super) fn connect(&mut self, socket: RawFd, address: SocketAddr) -> Result<i32> {
         let SocketAddr::V4(address) = address else {
             bail!("only IPv4 here")
         };
@@ -89,7 +89,7 @@ impl Ring {
     }
 
     /// Takes a connection, with the peer's address or without.
-    fn accept(&mut self, listener: &TcpListener, how: &str) -> Result<TcpStream> {
+    pub(super) fn accept(&mut self, listener: &TcpListener, how: &str) -> Result<TcpStream> {
         let listener = types::Fd(listener.as_raw_fd());
         let mut peer = sockaddr(SocketAddrV4::new([0; 4].into(), 0));
         let mut length = libc::socklen_t::try_from(size_of_val(&peer))?;

@@ -1,6 +1,6 @@
 //! What the tracer says about processes and connections on a real kernel, in one hook mode.
 //!
-//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_VM` (see
+//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`, `TRACER_VM` (see
 //! `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
 //! truth comes from the workloads, which are processes of this same binary. Most tests look at one
 //! common run, because starting a tracer costs seconds on an emulated machine.
@@ -14,6 +14,7 @@ mod ledger;
 mod lineage;
 mod listeners;
 mod metrics;
+mod mix;
 mod own_traffic;
 mod ownership;
 mod passed;
@@ -59,6 +60,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
         ("common", common::facts()),
+        ("mix", mix::facts()),
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),

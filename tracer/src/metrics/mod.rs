@@ -53,6 +53,7 @@ pub struct Metrics {
     active_ingress: IntGauge,
     listeners: IntGauge,
     unattributed: IntCounter,
+    connection_entries: IntGauge,
     process_entries: IntGauge,
     process_evictions: IntCounter,
     shed: IntCounter,
@@ -142,6 +143,7 @@ impl Builder {
             active_ingress: active.with_label_values(&["ingress"]),
             listeners: self.gauge(&names::LISTENERS_ACTIVE)?,
             unattributed: self.counter(&names::UNATTRIBUTED)?,
+            connection_entries: self.gauge(&names::CONNECTION_TABLE_ENTRIES)?,
             process_entries: self.gauge(&names::PROCESS_TABLE_ENTRIES)?,
             process_evictions: self.counter(&names::PROCESS_TABLE_EVICTIONS)?,
             shed,
@@ -196,6 +198,8 @@ impl Metrics {
         self.active_ingress
             .set(gauge(counters.connections.active_ingress));
         self.listeners.set(gauge(counters.connections.listeners));
+        self.connection_entries
+            .set(gauge(counters.connection_entries as u64));
         self.process_entries
             .set(gauge(counters.process_entries as u64));
         raise(&self.unattributed, counters.connections.unattributed);
