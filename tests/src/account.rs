@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::workload::mix::plan::{self, Pattern};
 use crate::workload::mix::truth::End;
 
+/// How many examples of each kind a verdict has.
+const EXAMPLES: u64 = 5;
+
 /// What is read of a line.
 #[derive(Debug, Deserialize)]
 struct Line<'a> {
@@ -120,7 +123,7 @@ pub struct Verdict {
     pub lost: u64,
     /// Ends told twice or under another name, and the first few of them.
     pub wrong: u64,
-    /// Of what is missing and what is wrong, the first few.
+    /// Of what is wrong, and then of what is missing, the first few.
     pub examples: Vec<String>,
 }
 
@@ -149,8 +152,12 @@ impl Account {
         let Some(index) = address.and_then(plan::index_of) else {
             return;
         };
-        let end =
-            usize::from(line.network.as_ref().map(|network| network.direction) != Some("egress"));
+        let end = match line.network.as_ref().map(|network| network.direction) {
+            Some("egress") => 0,
+            Some("ingress") => 1,
+            // Its beginning was lost: it is missing where it belongs.
+            _ => return,
+        };
         let said = self.ends.get_mut(index as usize).map(|ends| &mut ends[end]);
         let known = said.is_some_and(|said| said.take(&line));
         if !known && self.strange.len() < 5 {
@@ -253,9 +260,10 @@ impl Verdict {
             return;
         }
         let names_another = |named: u32, owner: u32| named != 0 && named != owner;
-        let wrong = said.begun > expected.begun
-            || said.ended > expected.ended
-            || said.failed > expected.failed
+        // That it failed may be all that is left of a connection: what followed the request is lost.
+        let wrong = said.begun.max(said.ended).max(said.failed) > 1
+            || (said.failed > 0 && said.begun + said.ended > 0)
+            || (*expected == Said::default())
             || names_another(said.beginner, expected.beginner)
             || names_another(said.ender, expected.ender);
         let counter = if wrong {
@@ -264,10 +272,11 @@ impl Verdict {
             &mut self.incomplete
         };
         *counter += 1;
-        if self.examples.len() < 10 {
-            self.examples.push(format!(
-                "{pattern:?} {index}: expected {expected:?}, told {said:?}"
-            ));
+        let example = || format!("{pattern:?} {index}: expected {expected:?}, told {said:?}");
+        if wrong && self.wrong <= EXAMPLES {
+            self.examples.insert(0, example());
+        } else if !wrong && self.incomplete <= EXAMPLES {
+            self.examples.push(example());
         }
     }
 }
