@@ -8,8 +8,10 @@ mod accepting;
 mod connecting;
 mod exchange;
 mod failing;
+mod fast_open;
 mod handing;
 pub mod mix;
+pub mod mptcp;
 mod running;
 pub mod uring;
 
@@ -59,6 +61,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mix-server", mix::server),
     ("mix-client", mix::client),
     ("mix-close", mix::close_passed),
+    ("fast-open", fast_open::open),
+    ("mptcp", mptcp::connect_to_itself),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

@@ -9,12 +9,14 @@ mod common;
 mod doctor;
 mod endings;
 mod failures;
+mod fast_open;
 mod io_uring;
 mod ledger;
 mod lineage;
 mod listeners;
 mod metrics;
 mod mix;
+mod mptcp;
 mod own_traffic;
 mod ownership;
 mod passed;
@@ -53,6 +55,8 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("failures", failures::facts()),
         ("ownership", ownership::facts()),
         ("io_uring", io_uring::facts()),
+        ("fast_open", fast_open::facts()),
+        ("mptcp", mptcp::facts()),
         ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),

@@ -52,14 +52,18 @@ fn run(choice: &str, count: u32) -> Verdict {
         after = Held::by(&tracer);
         after.is_no_more_than(&before).then_some(())
     });
+    let page = tracer.page();
     let account = tracer.stop();
     let mut owners = vec![[0; 2]; count as usize];
     let note = |index: u32, end: truth::End, pid| owners[index as usize][end as usize] = pid;
     truth::read(directory.path(), note).expect("the truth can be read");
     let verdict = account.compare(choice, &owners, listener);
     eprintln!(
-        "{count} connections ({choice}) in {took:.1?}: {} ends to be told, {} incomplete, {} lost, {} wrong",
-        verdict.told, verdict.incomplete, verdict.lost, verdict.wrong
+        "{count} connections ({choice}) in {took:.1?}: {} ends to be told, {} incomplete, {} wrong; lost: {}",
+        verdict.told,
+        verdict.incomplete,
+        verdict.wrong,
+        losses(&page)
     );
     // A socket whose close was lost is there until something else shows that it is not.
     let left = (after.entries - before.entries).max(0.0);
@@ -68,6 +72,15 @@ fn run(choice: &str, count: u32) -> Verdict {
         "before {before:?}, after {after:?}"
     );
     verdict
+}
+
+/// What was lost, by where.
+fn losses(page: &str) -> String {
+    let stages = ["ring", "hook", "decode", "table", "sink"].map(|stage| {
+        let lost = metrics::sum(page, "tracer_events_lost_total", &[("stage", stage)]);
+        format!("{} {stage}", lost.unwrap_or(0.0))
+    });
+    stages.join(", ")
 }
 
 /// What a tracer holds that could leak.

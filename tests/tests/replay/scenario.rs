@@ -9,7 +9,8 @@
 //! TIME connect SOCKET PID LOCAL > REMOTE
 //! TIME attempt SOCKET PID LOCAL > REMOTE
 //! TIME connect-error SOCKET PID LOCAL > REMOTE ERRNO
-//! TIME accept SOCKET PID LOCAL < REMOTE      `by-descriptor`, `by-peer-name`, `reset`: is in CLOSE
+//! TIME accept SOCKET PID LOCAL < REMOTE      `by-descriptor`, `by-peer-name`,
+//!                                            `reset`: is in CLOSE, `handshaking`: in SYN_RECV
 //! TIME listen SOCKET PID LOCAL
 //! TIME established SOCKET LOCAL > REMOTE     with `<`: inbound
 //! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`, `held`
@@ -114,7 +115,7 @@ struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "ids-only",
     "mapped",
     "no-totals",
@@ -122,6 +123,7 @@ const FLAGS: [&str; 8] = [
     "by-descriptor",
     "by-peer-name",
     "reset",
+    "handshaking",
     "reaper",
 ];
 
@@ -366,6 +368,8 @@ impl Reader {
         let (endpoints, _) = ends(words)?;
         let state = if words.flag("reset") {
             TcpState::Close
+        } else if words.flag("handshaking") {
+            TcpState::SynReceived
         } else {
             TcpState::Established
         };

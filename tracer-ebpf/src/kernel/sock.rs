@@ -11,6 +11,9 @@ pub(crate) const AF_INET6: u16 = 10;
 /// include/uapi/linux/in.h
 pub(crate) const IPPROTO_TCP: u32 = 6;
 
+/// include/uapi/linux/in.h: the socket that a process has; below it lie TCP sockets, its paths.
+pub(crate) const IPPROTO_MPTCP: u32 = 262;
+
 /// Whether `sock` is a TCP one over IP. MPTCP's upper socket (protocol 262) is not: its subflows
 /// are.
 #[inline(always)]

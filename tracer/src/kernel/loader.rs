@@ -212,6 +212,7 @@ pub(super) fn load_object(
         ..Settings::ZERO
     };
     layout::resolve_subreaper(btf, &mut settings)?;
+    layout::resolve_mptcp(btf, &mut settings);
     // Borrows for less than what it was made for.
     let mut loader: EbpfLoader<'_> = loader;
     loader
