@@ -121,14 +121,14 @@ pub(super) fn unreachable(_: &[OsString]) -> Result<()> {
 }
 
 /// A listener that answers no further attempt, because its queue is full.
-struct Full {
-    address: SocketAddr,
+pub(super) struct Full {
+    pub(super) address: SocketAddr,
     _listener: OwnedFd,
     _waiting: TcpStream,
 }
 
 impl Full {
-    fn listener() -> Result<Full> {
+    pub(super) fn listener() -> Result<Full> {
         let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(&listener, &LOOPBACK)?;
         // A backlog of 0 leaves room for one.

@@ -10,9 +10,11 @@ mod exchange;
 mod failing;
 mod fast_open;
 mod handing;
+pub mod kernel_client;
 pub mod mix;
 pub mod mptcp;
 mod running;
+mod unreachable;
 pub mod uring;
 
 use std::ffi::OsString;
@@ -63,6 +65,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mix-close", mix::close_passed),
     ("fast-open", fast_open::open),
     ("mptcp", mptcp::connect_to_itself),
+    ("told-unreachable", unreachable::told),
+    ("mount-nfs", kernel_client::mount),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

@@ -11,6 +11,7 @@ mod endings;
 mod failures;
 mod fast_open;
 mod io_uring;
+mod kernel_owned;
 mod ledger;
 mod lineage;
 mod listeners;
@@ -57,6 +58,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("io_uring", io_uring::facts()),
         ("fast_open", fast_open::facts()),
         ("mptcp", mptcp::facts()),
+        ("kernel_owned", kernel_owned::facts()),
         ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
