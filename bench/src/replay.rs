@@ -15,6 +15,7 @@ use tracer::event::{BootTime, ProcessKey};
 use tracer::filter::Filter;
 use tracer::host::Host as HostFacts;
 use tracer::identity::BootId;
+use tracer::kernel::netns::Names;
 use tracer::metrics::{Metrics, MetricsSink, metrics};
 use tracer::observation::{Observation, Sink};
 use tracer::output::compact::{Compact, Detail};
@@ -27,10 +28,10 @@ use tracer::state::{Limits, State};
 
 use crate::population::inventory;
 use crate::ring::{Records, Ring};
-use crate::script::Host;
+use crate::script::{HOST_NETNS, Host};
 use crate::{allocator, population};
 
-/// Records between two flushes: what gathers in five milliseconds, or at a wake-up under load.
+/// Records between two flushes: what gathers in ten milliseconds, or at a wake-up under load.
 const BATCH: usize = 64;
 
 const SEED: u64 = 4711;
@@ -255,7 +256,7 @@ fn context() -> Context {
         offset: WallOffset::new(1_795_293_000_000_000_000),
         hooks: HookNames {
             connect: "fentry:tcp_connect".into(),
-            accept: "fexit:inet_csk_accept".into(),
+            accept: "fentry:security_sock_graft".into(),
             connect_error: ByFamily {
                 ipv4: "fexit:tcp_v4_connect".into(),
                 ipv6: "fexit:tcp_v6_connect".into(),
@@ -264,6 +265,7 @@ fn context() -> Context {
             ..HookNames::default()
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data"), (1000, "ada")]),
+        netns: Names::fixed(HOST_NETNS, &[]),
     }
 }
 

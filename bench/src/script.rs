@@ -26,7 +26,7 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 /// there are some ten thousand records a second.
 const PAUSE: u64 = 300 * MICROSECOND;
 
-const HOST_NETNS: u32 = 4_026_531_840;
+pub(crate) const HOST_NETNS: u32 = 4_026_531_840;
 const CONTAINERS: u32 = 10;
 
 const EHOSTUNREACH: u32 = 113;

@@ -244,6 +244,8 @@ pub fn command(metrics: SocketAddr) -> Command {
     let mode = environment::hook_mode().as_str();
     command.args(["run", "-o", "json", "--hook-mode", mode]);
     command.args(["--metrics-listen", &metrics.to_string()]);
+    // What it finds must be true at any time, also under load.
+    command.args(["--comparison", "1s"]);
     command
 }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::event::{BootTime, Endpoints, Errno, Name, ProcessKey, SocketId, Totals};
 use tracer::host::Host;
+
 use tracer::identity::BootId;
+use tracer::kernel::netns::Names;
 use tracer::observation::{
     ConnState, Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
 };
@@ -31,15 +33,17 @@ pub fn context() -> Context {
         offset: WallOffset::new(BOOTED_AT),
         hooks: HookNames {
             connect: "fentry:tcp_connect".into(),
-            accept: "fexit:inet_csk_accept".into(),
+            accept: "fentry:security_sock_graft".into(),
             connect_error: ByFamily {
                 ipv4: "fexit:tcp_v4_connect".into(),
                 ipv6: "fexit:tcp_v6_connect".into(),
             },
             state: "tp_btf:inet_sock_set_state".into(),
+            inventory: "iter:task_file".into(),
             ..HookNames::default()
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data")]),
+        netns: Names::fixed(4_026_531_840, &[(4_026_532_000, "blue")]),
     }
 }
 
@@ -156,6 +160,7 @@ pub fn egress() -> Connection {
             serial: 1,
         }),
         opened_at: Some(BootTime(2 * SECOND)),
+        existing: false,
     }
 }
 
@@ -201,6 +206,29 @@ pub fn listener() -> Connection {
     }
 }
 
+/// A connection that was found open, and of which nobody knows who opened it.
+pub fn existing() -> Connection {
+    let id = ConnectionId {
+        first_seen_ns: SECOND,
+        serial: 1,
+    };
+    Connection {
+        id,
+        direction: Direction::Unknown,
+        owner: None,
+        owner_provenance: Provenance::Unknown,
+        opening: Opening::Inventory,
+        peer: None,
+        opened_at: None,
+        existing: true,
+        endpoints: Endpoints {
+            netns: 4_026_532_000,
+            ..egress().endpoints
+        },
+        ..egress()
+    }
+}
+
 /// A connection of which little is known.
 pub fn unattributed() -> Connection {
     let endpoints = Endpoints {
@@ -231,6 +259,8 @@ pub struct Samples {
     egress: Connection,
     ingress: Connection,
     listener: Connection,
+    existing: [Connection; 2],
+    holders: [Arc<Image>; 2],
     unattributed: Connection,
 }
 
@@ -242,6 +272,17 @@ impl Default for Samples {
             egress: egress(),
             ingress: ingress(),
             listener: listener(),
+            existing: [
+                existing(),
+                Connection {
+                    owner: Some(curl().key),
+                    owner_provenance: Provenance::Inferred,
+                    existing: true,
+                    opening: Opening::Inventory,
+                    ..listener()
+                },
+            ],
+            holders: [curl(), awkward()],
             unattributed: unattributed(),
         }
     }
@@ -291,6 +332,7 @@ impl Samples {
             Fact::ListenOpened {
                 connection: &self.listener,
                 process: Some(&self.awkward),
+                holders: &[],
             },
             Fact::ConnectionOpened {
                 connection,
@@ -328,6 +370,17 @@ impl Samples {
                 duration_ns: None,
                 state: ConnState::RSTO,
                 errno: reset,
+            },
+            Fact::ListenOpened {
+                connection: &self.existing[1],
+                process,
+                holders: &self.holders[..1],
+            },
+            Fact::ConnectionExisting {
+                connection: &self.existing[0],
+                process: None,
+                holders: &self.holders,
+                totals: Some(totals),
             },
             Fact::ListenClosed {
                 connection: &self.listener,

@@ -233,6 +233,7 @@ fn the_schema_misses_what_an_action_must_have() {
         ("connection_opened", "/tracer/hook"),
         ("connection_accepted", "/source"),
         ("connection_failed", "/event/outcome"),
+        ("connection_existing", "/tracer/existing"),
         ("connection_closed", "/tracer/state"),
         ("listen_opened", "/destination"),
         ("events_lost", "/tracer/lost"),

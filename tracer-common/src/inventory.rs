@@ -1,6 +1,6 @@
 //! The inventory: what the kernel's iterators write when the daemon reads them.
 
-use crate::record::Task;
+use crate::record::{Close, Endpoints, Task};
 
 /// [`ExistingTask::flags`]: the init process of a PID namespace.
 pub const TASK_IS_INIT: u32 = 1;
@@ -24,4 +24,38 @@ pub struct ExistingTask {
     pub flags: u32,
 }
 
-const _: () = assert!(size_of::<ExistingTask>() == 56);
+/// A TCP or UDP socket that a process has open. One that is open several times is told several times.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HeldSocket {
+    /// What its close would tell now; `old_state` is the state that it is in. UDP has no totals. Its time is that of the
+    /// look, after all of it was read.
+    pub close: Close,
+    /// Who has it open.
+    pub holder: Task,
+    /// Under which number.
+    pub descriptor: u32,
+    /// Always zero.
+    pub padding: u32,
+    /// Inode number of the socket's file, by which /proc names it.
+    pub inode: u64,
+}
+
+/// How many sockets can be examined in one walk.
+pub const EXAMINED_MAX: u32 = 4096;
+
+/// What lies where a socket was that the daemon asked about.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExaminedSocket {
+    /// Address of the `struct sock`, as asked for.
+    pub socket: u64,
+    /// Both ends of the TCP socket that is there; all zeros if there is none or it is closed.
+    pub endpoints: Endpoints,
+}
+
+const _: () = {
+    assert!(size_of::<ExistingTask>() == 56);
+    assert!(size_of::<HeldSocket>() == 168);
+    assert!(size_of::<ExaminedSocket>() == 56);
+};

@@ -112,11 +112,10 @@ pub struct Settings {
     pub subreaper_byte: u32,
     /// The bit within that byte.
     pub subreaper_mask: u32,
-    /// Offset of `mptcp_sock.first`, the first path of a Multipath TCP connection; 0 if this kernel has
-    /// none.
-    pub mptcp_first: u32,
     /// How many backups stand behind each program that has any: the last one's rank.
     pub backups: u32,
+    /// Offset of `mptcp_sock.first`, the first subflow; 0 if the kernel has no MPTCP.
+    pub mptcp_first: u32,
 }
 
 /// [`Settings::cgroup_task`]: nothing but the IDs.
@@ -133,8 +132,8 @@ impl Settings {
         cgroup_task: CGROUP_TASK_IDS,
         subreaper_byte: 0,
         subreaper_mask: 0,
-        mptcp_first: 0,
         backups: 0,
+        mptcp_first: 0,
     };
 }
 

@@ -89,8 +89,8 @@ fn socket_of(task: impl Source, descriptor: u64) -> Option<*const u8> {
 #[inline(always)]
 fn path_of(socket: *const u8) -> Option<*const u8> {
     let first = setting!(mptcp_first);
-    let protocol: u16 = Remote(socket).load(layout!(sock_protocol))?;
-    if first == 0 || u32::from(protocol) != sock::IPPROTO_MPTCP {
+    let protocol = Remote(socket).load::<u16>(layout!(sock_protocol))?;
+    if first == 0 || protocol != sock::IPPROTO_MPTCP {
         return Some(socket);
     }
     let path: *const u8 = Remote(socket).load(first)?;

@@ -32,7 +32,7 @@ fn attempt<const FAMILY: u16>(ctx: &SockAddrContext) {
     let address: *const bpf_sock_addr = ctx.sock_addr;
     // SAFETY: the context is live; the verifier checks each access.
     unsafe {
-        if (*address).protocol != sock::IPPROTO_TCP {
+        if (*address).protocol != u32::from(sock::IPPROTO_TCP) {
             return;
         }
         ring::submit(kind::ATTEMPT, 0, |record: *mut Socket| {

@@ -2,18 +2,28 @@
 //!
 //! `iter/task` and `iter/task_file`, kernel/bpf/task_iter.c, since 5.8. Reading the iterator's file
 //! runs the program once for each task, or each open file of a task, and yields what it writes.
+//!
+//! A socket that no process has open (its process has closed it, or the kernel made it) is in no such
+//! walk, so the daemon asks about those by their address: each run for a task answers for a few.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_seq_write};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_seq_write},
+    macros::map,
+    maps::Array,
+};
 use tracer_common::{
-    inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER},
-    record::{Close, kind},
+    inventory::{
+        EXAMINED_MAX, ExaminedSocket, ExistingTask, HeldSocket, TASK_IS_INIT, TASK_IS_READER,
+        TASK_IS_SUBREAPER,
+    },
+    record::kind,
 };
 
 use crate::{
     kernel::{
-        Direct, Remote, Source,
+        Direct, Remote, Source, Window,
         layout::{layout, setting},
         sock,
         source::read_remote,
@@ -33,10 +43,13 @@ struct Context {
     task: *const u8,
 }
 
-/// The beginning of `struct bpf_iter_meta`.
+/// `struct bpf_iter_meta`.
 #[repr(C)]
 struct Meta {
     seq: *mut c_void,
+    session: u64,
+    /// Counts the objects of this walk from 0.
+    number: u64,
 }
 
 #[unsafe(no_mangle)]
@@ -88,9 +101,8 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
 const FILE_TYPE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
 
-// include/net/tcp_states.h
+/// include/net/tcp_states.h
 const CLOSE: u8 = 7;
-const LISTEN: u8 = 10;
 
 /// `struct bpf_iter__task_file`.
 #[repr(C)]
@@ -103,38 +115,120 @@ struct FileContext {
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
-fn open_connections(ctx: *const FileContext) -> i32 {
+fn held_sockets(ctx: *const FileContext) -> i32 {
+    visit::<{ sock::IPPROTO_TCP }>(ctx)
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn held_udp_sockets(ctx: *const FileContext) -> i32 {
+    visit::<{ sock::IPPROTO_UDP }>(ctx)
+}
+
+#[inline(always)]
+fn visit<const PROTOCOL: u16>(ctx: *const FileContext) -> i32 {
     // SAFETY: the verifier knows the context's type.
-    let (meta, file) = unsafe { ((*ctx).meta, (*ctx).file) };
-    if !file.is_null() {
+    let (meta, task, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).file) };
+    if !task.is_null() && !file.is_null() {
         // SAFETY: as above.
-        let _ = tell_connection(unsafe { (*meta).seq }, Direct(file));
+        let (seq, descriptor) = unsafe { ((*meta).seq, (*ctx).descriptor) };
+        let _ = tell_socket::<PROTOCOL>(seq, Direct(task), descriptor, Direct(file));
     }
     0
 }
 
-/// Writes the record that the socket's close would make now. A socket that is open several times is
-/// told several times.
 #[inline(always)]
-fn tell_connection(seq: *mut c_void, file: Direct) -> Option<()> {
+fn tell_socket<const PROTOCOL: u16>(
+    seq: *mut c_void,
+    task: Direct,
+    descriptor: u32,
+    file: Direct,
+) -> Option<()> {
     let inode = file.follow(layout!(file_inode))?;
     if inode.load::<u16>(layout!(inode_mode))? & FILE_TYPE != SOCKET {
         return None;
     }
     // `private_data` has no type, so that from here on every read is a helper call.
     let socket: *const u8 = file.load(layout!(file_private_data))?;
-    let sock = Remote(Remote(socket).load(layout!(socket_sk))?);
+    let upper = Remote(Remote(socket).load(layout!(socket_sk))?);
+    let is_tcp = PROTOCOL == sock::IPPROTO_TCP;
+    let sock = if is_tcp { tcp_of(upper)? } else { upper };
     let state: u8 = sock.load(layout!(sock_state))?;
-    if !sock::is_tcp(sock) || matches!(state, CLOSE | LISTEN) {
+    // A UDP socket without a peer is in CLOSE.
+    if is_tcp && state == CLOSE || !sock::is_of::<PROTOCOL>(sock) {
         return None;
     }
-    let mut record = MaybeUninit::<Close>::uninit();
+    let mut record = MaybeUninit::<HeldSocket>::uninit();
     let to = record.as_mut_ptr();
     // SAFETY: a record on the stack, filled in completely; `seq` is the iterator's.
     unsafe {
-        ring::write_header(to.cast(), kind::CLOSE, 0);
-        fill_close(to, sock.0, sock, Some(sock), state)?;
-        bpf_seq_write(seq.cast(), to.cast(), size_of::<Close>() as u32);
+        let close = &raw mut (*to).close;
+        fill_close(close, sock.0, sock, is_tcp.then_some(sock), state)?;
+        task::fill(task, &raw mut (*to).holder)?;
+        (*to).descriptor = descriptor;
+        (*to).padding = 0;
+        (*to).inode = inode.load(layout!(inode_ino))?;
+        // Last: every record of a change that was read here then has an earlier time.
+        ring::write_header(close.cast(), kind::CLOSE, 0);
+        bpf_seq_write(seq.cast(), to.cast(), size_of::<HeldSocket>() as u32);
     }
     Some(())
+}
+
+/// The socket itself, or the first subflow of an MPTCP one: that is what the other hooks see.
+#[inline(always)]
+fn tcp_of(sock: Remote) -> Option<Remote> {
+    let first = setting!(mptcp_first);
+    if first == 0 || sock.load::<u16>(layout!(sock_protocol))? != sock::IPPROTO_MPTCP {
+        return Some(sock);
+    }
+    sock.follow(first)
+}
+
+/// Addresses of the sockets to be examined; 0 ends them.
+#[map]
+static EXAMINED: Array<u64> = Array::with_max_entries(EXAMINED_MAX, 0);
+
+/// For how many sockets each run answers. The verifier walks through each of them, so that more would
+/// cost every start some time.
+const BATCH: u32 = 4;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+fn examined_sockets(ctx: *const Context) -> i32 {
+    // SAFETY: the verifier knows the context's type.
+    let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
+    // The walk ends by a run without a task.
+    if task.is_null() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (seq, number) = unsafe { ((*meta).seq, (*meta).number) };
+    for index in 0..BATCH {
+        let asked = EXAMINED.get((number as u32).wrapping_mul(BATCH).wrapping_add(index));
+        match asked {
+            Some(&address) if address != 0 => examine(seq, address),
+            _ => break,
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn examine(seq: *mut c_void, address: u64) {
+    let mut record = MaybeUninit::<ExaminedSocket>::zeroed();
+    let to = record.as_mut_ptr();
+    let address = address as *const u8;
+    let mut buffer = MaybeUninit::uninit();
+    // SAFETY: a record on the stack, zeros at first; `seq` is the iterator's.
+    unsafe {
+        (*to).socket = address as u64;
+        if let Some(window) = Window::read(address, &mut buffer)
+            && window.load::<u8>(layout!(sock_state)) != Some(CLOSE)
+        {
+            // What is no socket has other ends than the one that was asked for.
+            let _ = sock::fill_endpoints(window, &raw mut (*to).endpoints);
+        }
+        bpf_seq_write(seq.cast(), to.cast(), size_of::<ExaminedSocket>() as u32);
+    }
 }

@@ -34,7 +34,7 @@ fn peer_name<const FAMILY: u16>(ctx: &SockAddrContext) {
     let address: *const bpf_sock_addr = ctx.sock_addr;
     // SAFETY: the context is live; the verifier checks each access.
     unsafe {
-        if (*address).protocol != sock::IPPROTO_TCP {
+        if (*address).protocol != u32::from(sock::IPPROTO_TCP) {
             return;
         }
         ring::submit(kind::ACCEPT, ACCEPT_BY_PEER_NAME, |record: *mut Socket| {

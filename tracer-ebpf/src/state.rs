@@ -54,6 +54,7 @@ fn changed<const CONNECT: bool, const ACCEPT: bool, const RANK: u32>(
     let socket: *const u8 = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
+    // Also of what is not told: a skip that a backup has seen lost nothing.
     if !backup::is_mine::<RANK>(socket, (old << 4 | new) as u8) {
         return 0;
     }

@@ -32,6 +32,8 @@ pub struct Config {
     pub filter: Filter,
     /// Whether the tracer itself is shown.
     pub include_self: bool,
+    /// How often to compare what the hooks told with the kernel's own sockets.
+    pub comparison: Duration,
     /// After which time to end.
     pub timeout: Option<Duration>,
     /// A command to run and whose tree alone is shown; empty if there is none.
@@ -95,6 +97,7 @@ impl Config {
             metrics: metrics(args.metrics_listen, args.metrics),
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
+            comparison: args.capture.comparison,
             timeout: None,
             command: Vec::new(),
         }
@@ -108,6 +111,7 @@ impl Config {
             metrics: metrics(args.metrics_listen, args.metrics),
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
+            comparison: args.capture.comparison,
             timeout: args.timeout,
             command: args.command,
         }

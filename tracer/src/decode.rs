@@ -4,6 +4,8 @@
 //! strings, or a [`DecodeError`] that says what is wrong with it. Nothing is allocated, and a record
 //! is read field by field: its structure serves only for offsets and types.
 
+pub mod inventory;
+
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -419,26 +421,9 @@ fn errno(value: u32) -> Option<Errno> {
 }
 
 fn tcp_state(field: &'static str, value: u8) -> Result<TcpState, DecodeError> {
-    Ok(match value {
-        1 => TcpState::Established,
-        2 => TcpState::SynSent,
-        3 => TcpState::SynReceived,
-        4 => TcpState::FinWait1,
-        5 => TcpState::FinWait2,
-        6 => TcpState::TimeWait,
-        7 => TcpState::Close,
-        8 => TcpState::CloseWait,
-        9 => TcpState::LastAck,
-        10 => TcpState::Listen,
-        11 => TcpState::Closing,
-        12 => TcpState::NewSynReceived,
-        13 => TcpState::BoundInactive,
-        _ => {
-            return Err(DecodeError::Value {
-                field,
-                value: value.into(),
-            });
-        }
+    TcpState::from_number(value).ok_or(DecodeError::Value {
+        field,
+        value: value.into(),
     })
 }
 

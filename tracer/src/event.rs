@@ -111,6 +111,37 @@ pub enum TcpState {
     BoundInactive,
 }
 
+impl TcpState {
+    /// The state with this number in the kernel.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynReceived,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            12 => Self::NewSynReceived,
+            13 => Self::BoundInactive,
+            _ => return None,
+        })
+    }
+}
+
+/// A protocol above IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Streams.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// A positive errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Errno(pub u32);
@@ -118,7 +149,7 @@ pub struct Errno(pub u32);
 /// How an accept was seen; how sure its owner is follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptSeen {
-    /// At the kernel's own `inet_csk_accept`.
+    /// In the kernel's own accept.
     AtAccept,
     /// At the exit of the system call, through the new descriptor.
     ByDescriptor,
@@ -156,6 +187,30 @@ pub struct Close {
     pub held: bool,
     /// What it carried, unless it could not be read.
     pub totals: Option<Totals>,
+}
+
+/// A TCP or UDP socket that a process had open when somebody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldSocket {
+    /// When it was looked at: later than every change that is seen here.
+    pub time: BootTime,
+    /// What its close would have told; `old_state` is the state that it was in.
+    pub close: Close,
+    /// Who had it open.
+    pub holder: Task,
+    /// Under which number.
+    pub descriptor: u32,
+    /// Inode number of the socket's file.
+    pub inode: u64,
+}
+
+/// What lies where a socket was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExaminedSocket {
+    /// The socket that was asked for.
+    pub socket: SocketId,
+    /// Both ends of the TCP socket that is there; `None` if there is none or it is closed.
+    pub found: Option<Endpoints>,
 }
 
 /// What a TCP connection carried.

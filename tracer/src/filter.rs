@@ -206,6 +206,7 @@ mod tests {
             opening: Opening::Connect,
             peer: None,
             opened_at: None,
+            existing: false,
         }
     }
 

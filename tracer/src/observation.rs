@@ -28,6 +28,11 @@ pub enum Direction {
     Unknown,
 }
 
+impl Direction {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Egress, Self::Ingress, Self::Unknown];
+}
+
 /// Zeek's `conn_state`, as far as one socket can see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::upper_case_acronyms, reason = "the names as Zeek writes them")]
@@ -65,6 +70,8 @@ pub enum Opening {
     Attempt,
     /// The hook on listening sockets and state changes.
     State,
+    /// None: who holds the socket was found afterwards.
+    Inventory,
 }
 
 /// One TCP connection from one socket's side.
@@ -88,6 +95,8 @@ pub struct Connection {
     pub peer: Option<ConnectionId>,
     /// When connect or accept was called.
     pub opened_at: Option<BootTime>,
+    /// Whether it was found open, rather than seen to open.
+    pub existing: bool,
 }
 
 /// One output event. `process` is always the image at that moment, `None` only where unknown.
@@ -140,6 +149,17 @@ pub enum Fact<'a> {
         /// How it ended.
         state: ConnState,
     },
+    /// A connection was found that had opened unseen: before tracing began, or missed.
+    ConnectionExisting {
+        /// Which.
+        connection: &'a Connection,
+        /// Owner, as far as it follows from who holds the socket.
+        process: Option<&'a Arc<Image>>,
+        /// Everyone who holds the socket.
+        holders: &'a [Arc<Image>],
+        /// What it has carried so far, unless unreadable.
+        totals: Option<Totals>,
+    },
     /// A connection ended.
     ConnectionClosed {
         /// Which.
@@ -161,6 +181,8 @@ pub enum Fact<'a> {
         connection: &'a Connection,
         /// Who.
         process: Option<&'a Arc<Image>>,
+        /// Everyone who holds the socket, if it was found listening; else nobody is named here.
+        holders: &'a [Arc<Image>],
     },
     /// A socket ceases to listen.
     ListenClosed {
@@ -183,6 +205,7 @@ impl<'a> Fact<'a> {
             Fact::ConnectionOpened { process, .. }
             | Fact::ConnectionAccepted { process, .. }
             | Fact::ConnectionFailed { process, .. }
+            | Fact::ConnectionExisting { process, .. }
             | Fact::ConnectionClosed { process, .. }
             | Fact::ListenOpened { process, .. }
             | Fact::ListenClosed { process, .. } => process,
@@ -196,6 +219,7 @@ impl<'a> Fact<'a> {
             Fact::ConnectionOpened { connection, .. }
             | Fact::ConnectionAccepted { connection, .. }
             | Fact::ConnectionFailed { connection, .. }
+            | Fact::ConnectionExisting { connection, .. }
             | Fact::ConnectionClosed { connection, .. }
             | Fact::ListenOpened { connection, .. }
             | Fact::ListenClosed { connection, .. } => Some(connection),
@@ -203,6 +227,18 @@ impl<'a> Fact<'a> {
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
             | Fact::Lost(_) => None,
+        }
+    }
+}
+
+impl<'a> Fact<'a> {
+    /// Everyone who holds the socket that it is about, as far as that was looked for.
+    pub fn holders(&self) -> &'a [Arc<Image>] {
+        match *self {
+            Fact::ConnectionExisting { holders, .. } | Fact::ListenOpened { holders, .. } => {
+                holders
+            }
+            _ => &[],
         }
     }
 }

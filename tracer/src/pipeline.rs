@@ -15,12 +15,12 @@ use crate::{
     event::BootTime,
     kernel::{canary::Canary, losses::Losses},
     observation::{Loss, LossUnit, Sink},
-    state::{Counters, State},
+    state::{Counters, Snapshot, State},
 };
 
 /// How long records gather after a wake-up. A lone event is this late; at load it makes the wake-ups
 /// few, each of which costs as much as some sixty records.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Records between two looks at signals and the network.
 const BATCH: usize = 4096;
@@ -155,6 +155,12 @@ impl<S: Sink> Pipeline<S> {
         }
         self.sinks.flush();
         Ok(self.state.counters())
+    }
+
+    /// Compares the state with the kernel's own sockets, when the records up to then have been taken in.
+    pub fn compare(&mut self, snapshot: Snapshot) {
+        self.state.compare(snapshot);
+        self.take_all();
     }
 
     /// The kernel side's own counters.

@@ -17,9 +17,10 @@ use crate::{
     kernel::{
         canary::Canary,
         hooks::{Moment, Point},
-        inventory, iterator, live_totals,
+        inventory, iterator,
         loader::{self, Attached, Choice, LoadError, Options},
         losses::Losses,
+        sockets,
     },
     observation::Sink,
     output::names::{ByFamily, HookNames},
@@ -140,6 +141,18 @@ impl<S: Sink> Session<S> {
         Ok(session)
     }
 
+    /// Compares what the records told with the kernel's own sockets: repairs and counts what was missed.
+    pub fn compare(&mut self) -> io::Result<()> {
+        self.pipeline.take_all();
+        let mut snapshot = sockets::snapshot(&mut self.programs)?;
+        let state = self.pipeline.state();
+        let suspects = state.suspects(&snapshot, sockets::EXAMINED_LIMIT);
+        snapshot.examined = sockets::examine(&mut self.programs, &suspects)?;
+        snapshot.complete_at = clock::boot_time();
+        self.pipeline.compare(snapshot);
+        Ok(())
+    }
+
     /// Releases the canary and looks for it in the ring.
     fn check(&mut self, degraded: bool) -> Result<(), StartError> {
         let hooked = self.choices.iter().filter(|choice| choice.way.is_some());
@@ -211,18 +224,15 @@ fn take_inventory(
         };
     let inventory = inventory.map_err(StartError::Inventory)?;
     state.inventory(taken_at, inventory.processes);
-    let sockets = iterator::load(
-        &mut attached.ebpf,
-        &attached.btf,
-        "open_connections",
-        "task_file",
-    );
-    match sockets
+    let sockets = sockets::load(&mut attached.ebpf, &attached.btf)
         .map_err(io::Error::other)
-        .and_then(live_totals::read)
-    {
-        Ok(sockets) => state.existing_sockets(sockets.into_keys()),
-        Err(error) => remarks.push(format!("file iterator refused ({error}): no live totals")),
+        .and_then(|()| sockets::snapshot(&mut attached.ebpf));
+    match sockets {
+        Ok(snapshot) => state.compare(snapshot),
+        Err(error) => remarks.push(format!(
+            "file iterator refused ({error}): connections and listeners that are older than tracer \
+             cannot be told, nor what the hooks miss, and open connections have no live totals"
+        )),
     }
     Ok(inventory.own_key)
 }
@@ -271,7 +281,7 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         ipv4: nth(Moment::ConnectErrorV4, wanted, 0),
         ipv6: nth(Moment::ConnectErrorV6, wanted, 0),
     };
-    let at_accept = |point| matches!(point, Point::Fexit(..) | Point::Kretprobe(_));
+    let at_accept = |point| !matches!(point, Point::Cgroup(_) | Point::Tracepoint(..));
     HookNames {
         connect: choice(Moment::Connect).map_or_else(String::new, describe),
         accept: nth(Moment::Accept, at_accept, 0),
@@ -288,5 +298,6 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         connect_error: by_family(not_cgroup),
         attempt: by_family(cgroup),
         state: nth(Moment::State, |_| true, 0),
+        inventory: "iter:task_file".to_owned(),
     }
 }

@@ -1,12 +1,18 @@
 //! The state that everything else looks at: who runs, and who is connected to whom.
 //!
-//! In: the start inventory, events in ring order, the passing of time, losses. Out: observations to
-//! a [`Sink`]. One task owns a [`State`], and nothing else changes it. It reads no clock and does
+//! In: the start inventory, events in ring order, the kernel's own sockets now and then, the passing of
+//! time, losses. Out: observations to a [`Sink`]. One task owns a [`State`], and nothing else changes it. It reads no clock and does
 //! no I/O: the same inputs give the same observations, which is how it is tested.
 
+use std::sync::Arc;
+
+use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
-use crate::event::{BootTime, Event, EventKind, ProcessKey, SocketId, SocketMoment};
+use crate::event::{
+    BootTime, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId, SocketMoment,
+};
 use crate::observation::{Connection, Fact, Loss, Observation, Sink};
+use crate::process::image::Image;
 use crate::process::inventory::ExistingProcess;
 use crate::process::table::{ProcessId, ProcessTable};
 
@@ -41,6 +47,19 @@ pub struct Counters {
     pub process_evictions: u64,
 }
 
+/// The kernel's own sockets, as somebody found them.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When he began to look.
+    pub begun_at: BootTime,
+    /// Every socket that a process holds, once for each holder and descriptor, in the order found.
+    pub held: Vec<HeldSocket>,
+    /// What lies where [suspects](State::suspects) were.
+    pub examined: Vec<ExaminedSocket>,
+    /// When he had seen all.
+    pub complete_at: BootTime,
+}
+
 /// Who runs, and who is connected to whom.
 #[derive(Debug)]
 pub struct State {
@@ -70,9 +89,27 @@ impl State {
             .inventory(taken_at, processes.into_iter().collect());
     }
 
-    /// Takes the sockets that were connected when tracing began.
-    pub fn existing_sockets(&mut self, sockets: impl IntoIterator<Item = SocketId>) {
-        self.connections.existing(sockets);
+    /// Takes the kernel's own sockets. The first time, these are what was there before; later, what is
+    /// not known was missed. It is told in [`advance`](Self::advance), when the records up to then have
+    /// been applied, or with the record that happened to it.
+    pub fn compare(&mut self, snapshot: Snapshot) {
+        self.connections.compare(snapshot);
+    }
+
+    /// Sockets of the table, at most `limit`, that nobody held: perhaps they are gone.
+    pub fn suspects(&self, snapshot: &Snapshot, limit: usize) -> Vec<SocketId> {
+        self.connections.suspects(snapshot, limit)
+    }
+
+    /// Who holds one socket, as it was found, and who of them is believed to have opened it.
+    pub fn holders(&self, held: &[HeldSocket]) -> (Option<Arc<Image>>, Vec<Arc<Image>>) {
+        let mut holders = Holders::default();
+        for held in held {
+            holders.add(&held.holder, held.descriptor);
+        }
+        let opener = holders.opener(&self.processes);
+        let owner = opener.and_then(|id| self.processes.image(id));
+        (owner.cloned(), holders.images(&self.processes))
     }
 
     /// The youngest living child of a process.
@@ -89,6 +126,10 @@ impl State {
     pub fn event(&mut self, event: &Event<'_>, sink: &mut dyn Sink) {
         self.pass(event.time, sink);
         let time = event.time;
+        if self.connections.is_comparing() {
+            let (connections, mut context) = self.split(time, sink);
+            connections.reconcile(time, &event.kind, &mut context);
+        }
         match &event.kind {
             EventKind::Fork { parent, child } => {
                 let image = self.processes.fork(time, parent, *child);
@@ -163,6 +204,10 @@ impl State {
     /// vain. Also tells what the tables lost since the last call.
     pub fn advance(&mut self, drained_up_to: BootTime, sink: &mut dyn Sink) {
         self.pass(drained_up_to, sink);
+        if self.connections.is_comparing() {
+            let (connections, mut context) = self.split(self.now, sink);
+            connections.settle(drained_up_to, &mut context);
+        }
         self.report_losses(sink);
     }
 

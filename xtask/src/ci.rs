@@ -1,5 +1,5 @@
 //! `cargo xtask ci`: everything that a change must pass, one announced and timed step after another,
-//! then all tests. A failed step does not stop the ones behind it.
+//! then what tracing costs, then all tests. A failed step does not stop the ones behind it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::test::{self, libtest::Tally};
-use crate::{command, ebpf_toolchain, paths, setup};
+use crate::{bench, command, ebpf_toolchain, paths, setup};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave the VMs out
+    /// Leave out the VMs and what tracing costs
     #[arg(long)]
     quick: bool,
 }
@@ -33,25 +33,14 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Ci, true)?;
     let mut tally = Tally::default();
     for (name, work) in STEPS {
-        tally = tally
-            + match command::step(name, work) {
-                Ok(()) => Tally {
-                    passed: 1,
-                    ..Tally::default()
-                },
-                Err(error) => {
-                    eprintln!("xtask: {name}: {error:#}");
-                    Tally::FAILURE
-                }
-            };
+        tally = tally + test::counted(name, || work().map(|()| Tally::SUCCESS));
+    }
+    if !options.quick {
+        tally = tally + test::counted("what tracing costs", bench::check);
     }
     tally = tally + command::step("tests", || test::run(&test::Options::for_ci(options.quick)))?;
     println!("{}", test::closing_line(tally));
-    Ok(if tally.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(tally.exit_code())
 }
 
 fn format() -> Result<()> {

@@ -2,7 +2,7 @@
 //! output must be complete.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::processor;
 use crate::workload::Workload;
 
 const TRACER: &str = "/usr/bin/tracer";
@@ -29,11 +30,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it in a hook mode and waits until it is ready.
-    pub(crate) fn start(mode: &str) -> Result<Self> {
+    /// Starts it in a hook mode, with some further arguments, and waits until it is ready.
+    pub(crate) fn start(mode: &str, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(TRACER)
             .args(["run", "--output", "json", "--output-file", OUTPUT])
             .args(["--hook-mode", mode])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -143,18 +145,8 @@ impl Daemon {
         Pid::from_child(&self.child)
     }
 
-    /// The processor time of its threads. It is exact for a thread that does not run just now.
     fn own_time(&self) -> Result<Duration> {
-        let tasks = format!("/proc/{}/task", self.id());
-        let mut total = 0;
-        for task in fs::read_dir(&tasks).context("the tracer has ended")? {
-            let path = task?.path().join("schedstat");
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let on_processor = text.split_whitespace().next().unwrap_or_default();
-            let on_processor: u64 = on_processor.parse().with_context(|| text.clone())?;
-            total += on_processor;
-        }
-        Ok(Duration::from_nanos(total))
+        processor::time_of(self.id()).context("the tracer has ended")
     }
 }
 

@@ -1,7 +1,7 @@
 //! What would make results wander, taken out of the guest.
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::mount::{MountFlags, mount_remount};
+use rustix::mount::{MountFlags, mount, mount_remount};
 
 /// Until the random numbers are ready, every socket pays for their collection.
 const ENTROPY: &str = "/proc/sys/kernel/random/entropy_avail";
@@ -19,5 +19,17 @@ pub(crate) fn prepare() -> Result<()> {
     );
     let processors = std::thread::available_parallelism().context("counting processors")?;
     ensure!(processors.get() == 1, "{processors} processors, not one");
+    Ok(())
+}
+
+/// Mounts what tools expect that attach to kprobes and tracepoints by name.
+pub(crate) fn mount_tracing() -> Result<()> {
+    for (kind, place) in [
+        ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
+        mount(kind, place, kind, MountFlags::empty(), None)
+            .with_context(|| format!("mounting {place}"))?;
+    }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What `cargo xtask bench kernel` runs in its guest: each workload without the tracer, then with it.
+//! What `cargo xtask bench kernel` runs in its guest: each workload without the tracer, then with it. (And
+//! what `cargo xtask bench peers` runs in its: `peers/`.)
 //!
 //! In: a hook mode; a guest whose clock advances by one nanosecond an instruction, on one processor
 //! that runs nothing else. Out: on stdout one JSON object, all costs in instructions for one operation
@@ -14,20 +15,33 @@
 
 mod daemon;
 mod guest;
+mod peers;
+mod processor;
 mod programs;
 mod rounds;
 mod workload;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
 use daemon::Daemon;
 use rounds::measure;
-use workload::Workload;
+use workload::{ONE_EVENT, Workload};
 
 fn main() -> Result<()> {
-    let mode = std::env::args().nth(1).context("which hook mode?")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     guest::prepare()?;
+    let results = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["peer", name] => peers::measure(name)?,
+        [mode] => costs(mode)?,
+        _ => bail!("usage: bench-kernel MODE, or bench-kernel peer TOOL"),
+    };
+    println!("{results}");
+    Ok(())
+}
+
+/// What the tracer costs in a hook mode.
+fn costs(mode: &str) -> Result<Value> {
     programs::name_them()?;
     let mut workloads = Workload::all()?;
     let mut results = Results::default();
@@ -37,13 +51,34 @@ fn main() -> Result<()> {
         results.add("bare", workload.name, &rounds);
     }
     eprintln!("starting the tracer");
-    let daemon = Daemon::start(&mode)?;
+    let daemon = Daemon::start(mode, &[])?;
     let idle = daemon.idle()?;
     for workload in &mut workloads {
+        results.of_tracer(workload, &daemon)?;
+    }
+    daemon.end(&workloads)?;
+    eprintln!("starting the tracer with {ONE_EVENT:?}");
+    let daemon = Daemon::start(mode, &ONE_EVENT)?;
+    let mut workload = Workload::process_with_one_event();
+    let bare = results.0["bare"]["process"].clone();
+    results.put("bare", workload.name, bare);
+    results.of_tracer(&mut workload, &daemon)?;
+    daemon.end(&[workload])?;
+    results.0.insert("idle".to_owned(), json!(idle));
+    Ok(Value::Object(results.0))
+}
+
+/// Numbers by condition and workload.
+#[derive(Default)]
+struct Results(Map<String, Value>);
+
+impl Results {
+    /// A workload beside the tracer, in all conditions.
+    fn of_tracer(&mut self, workload: &mut Workload, daemon: &Daemon) -> Result<()> {
         workload.done = 0;
         eprintln!("stopped: {}", workload.name);
         let rounds = measure(workload, |workload| daemon.stopped(|| workload.timed()))?;
-        results.add("stopped", workload.name, &rounds);
+        self.add("stopped", workload.name, &rounds);
         eprintln!("running: {}", workload.name);
         let mut own = Vec::new();
         let rounds = measure(workload, |workload| {
@@ -52,22 +87,13 @@ fn main() -> Result<()> {
             Ok(all)
         })?;
         let counted = own.len() - rounds.len();
-        results.add("running", workload.name, &rounds);
-        results.add("daemon", workload.name, &own[counted..]);
-        let counted = programs::count(workload, &daemon)?;
-        results.put("programs", workload.name, counted);
+        self.add("running", workload.name, &rounds);
+        self.add("daemon", workload.name, &own[counted..]);
+        let counted = programs::count(workload, daemon)?;
+        self.put("programs", workload.name, counted);
+        Ok(())
     }
-    daemon.end(&workloads)?;
-    results.0.insert("idle".to_owned(), json!(idle));
-    println!("{}", Value::Object(results.0));
-    Ok(())
-}
 
-/// Numbers by condition and workload.
-#[derive(Default)]
-struct Results(Map<String, Value>);
-
-impl Results {
     fn add(&mut self, condition: &str, workload: &str, rounds: &[f64]) {
         eprintln!("  {rounds:.1?}");
         self.put(condition, workload, json!(rounds));

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// A program to execute that ends at once. Debian's busybox is linked statically.
-const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
+pub(crate) const PROGRAM: [&str; 2] = ["/usr/bin/busybox", "true"];
+
+/// Arguments of a tracer that tells of a process only what it executes.
+pub(crate) const ONE_EVENT: [&str; 2] = ["--events", "process_exec"];
 
 /// Between rounds. An idle guest jumps to its next timer.
 const REST: Duration = Duration::from_secs(1);
@@ -25,6 +28,8 @@ pub(crate) struct Workload {
     pub(crate) done: u32,
     /// Events that one operation leads to: how many of which action.
     pub(crate) events: &'static [(&'static str, u32)],
+    /// The port that it connects to, if it does.
+    pub(crate) port: Option<u16>,
     /// Operations in a round: some hundred thousand instructions, up to a hundred million.
     round: u32,
     rest: Duration,
@@ -34,7 +39,13 @@ pub(crate) struct Workload {
 impl Workload {
     /// All of them.
     pub(crate) fn all() -> Result<Vec<Self>> {
-        Ok(vec![getppid(), refused()?, connection()?, process()])
+        let process = process("process", &[("process_exec", 1), ("process_exit", 1)]);
+        Ok(vec![getppid(), refused()?, connection()?, process])
+    }
+
+    /// The process, for a tracer that writes one event of it: [`ONE_EVENT`].
+    pub(crate) fn process_with_one_event() -> Self {
+        process("process_exec", &[("process_exec", 1)])
     }
 
     /// Waits until earlier rounds have left nothing behind.
@@ -53,6 +64,16 @@ impl Workload {
         Ok(took)
     }
 
+    /// Does `count` operations, each followed by a pause.
+    pub(crate) fn slowly(&mut self, count: u32, pause: Duration) -> Result<()> {
+        for _ in 0..count {
+            (self.operation)()?;
+            self.done += 1;
+            std::thread::sleep(pause);
+        }
+        Ok(())
+    }
+
     /// One operation's share of a round, in instructions.
     pub(crate) fn share(&self, round: Duration) -> f64 {
         round.as_secs_f64() * 1e9 / f64::from(self.round)
@@ -65,6 +86,7 @@ fn getppid() -> Workload {
         name: "getppid",
         done: 0,
         events: &[],
+        port: None,
         round: 50_000,
         rest: REST,
         operation: Box::new(|| {
@@ -82,6 +104,7 @@ fn refused() -> Result<Workload> {
         name: "refused",
         done: 0,
         events: &[("connection_failed", 1)],
+        port: Some(address.port()),
         round: 3_000,
         rest: REST,
         operation: Box::new(move || match TcpStream::connect(address) {
@@ -102,6 +125,7 @@ fn connection() -> Result<Workload> {
             ("connection_accepted", 1),
             ("connection_closed", 2),
         ],
+        port: Some(address.port()),
         round: 700,
         rest: REST_OF_CONNECTIONS,
         operation: Box::new(move || {
@@ -117,12 +141,13 @@ fn connection() -> Result<Workload> {
 }
 
 /// A process that executes another program and ends.
-fn process() -> Workload {
+fn process(name: &'static str, events: &'static [(&'static str, u32)]) -> Workload {
     let [program, argument] = PROGRAM;
     Workload {
-        name: "process",
+        name,
         done: 0,
-        events: &[("process_exec", 1), ("process_exit", 1)],
+        events,
+        port: None,
         round: 150,
         rest: REST,
         operation: Box::new(move || {
@@ -134,6 +159,7 @@ fn process() -> Workload {
     }
 }
 
+/// A listener on a free port.
 fn listen() -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening")?;
     let address = listener.local_addr()?;

@@ -10,6 +10,7 @@ mod exchange;
 mod failing;
 mod fast_open;
 mod handing;
+mod holding;
 pub mod kernel_client;
 pub mod mix;
 pub mod mptcp;
@@ -45,6 +46,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("accept", accepting::accept),
     ("accept-never", accepting::never),
     ("listen", accepting::listen),
+    ("hold", holding::hold),
+    ("accept-and-hold", holding::accept_and_hold),
     ("reset", failing::reset),
     ("refused", failing::refused),
     ("refused-later", failing::refused_later),

@@ -36,4 +36,9 @@ fn doctor_names_the_hook_of_each_moment() {
     for name in names {
         assert!(seen.contains(&name.into()), "{name} in {report:#}");
     }
+    assert_eq!(
+        report["check"]["sockets"]["reason"],
+        Value::Null,
+        "{report:#}"
+    );
 }

@@ -8,6 +8,7 @@
 mod common;
 mod doctor;
 mod endings;
+mod existing;
 mod failures;
 mod fast_open;
 mod io_uring;
@@ -24,6 +25,7 @@ mod passed;
 mod processes;
 mod prometheus;
 mod resets;
+mod ss;
 mod trace;
 
 use std::process::ExitCode;
@@ -70,5 +72,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),
+        ("existing", existing::facts()),
+        ("ss", ss::facts()),
     ]
 }

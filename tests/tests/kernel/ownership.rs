@@ -5,12 +5,11 @@ use std::net::TcpStream;
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::daemon::Tracer;
-use tests::environment::HookMode;
 use tests::event::Event;
 use tests::expectations::{Exchange, expect_count, expect_totals, only, pid, port, select};
 use tests::suite::Fact;
 use tests::workload::{self, Workload};
-use tests::{environment, facts, procfs, wait};
+use tests::{facts, procfs, wait};
 
 use crate::common;
 
@@ -23,7 +22,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         accept_without_the_peers_address_belongs_to_the_acceptor,
         accept_in_a_thread_belongs_to_the_process,
         accept_in_a_forked_worker_belongs_to_the_worker,
-        accept_that_already_waits_when_tracing_begins_has_its_process_or_none,
+        accept_that_already_waits_when_tracing_begins_has_its_process,
         a_connection_that_nobody_accepts_is_closed_once_under_its_listener,
     ]
 }
@@ -154,7 +153,7 @@ pub(crate) fn expect_accepted(events: &[Event], fact: &Value, exchange: &Exchang
     acceptor
 }
 
-fn accept_that_already_waits_when_tracing_begins_has_its_process_or_none() {
+fn accept_that_already_waits_when_tracing_begins_has_its_process() {
     let servers = ["with-address", "without-address"].map(|how| {
         let mut server = Workload::start("accept", &[how]);
         let fact = server.fact();
@@ -166,27 +165,9 @@ fn accept_that_already_waits_when_tracing_begins_has_its_process_or_none() {
     let mut tracer = Tracer::start(&[]);
     let (met, events) = tracer.observe(|| servers.map(|(server, fact)| meet(server, fact)));
     for (fact, exchange) in met {
-        match environment::hook_mode() {
-            HookMode::Tracepoint => {
-                expect_accepted(&events, &fact, &exchange);
-            }
-            // The function was entered before it was hooked, and its listener before tracing began:
-            // nobody is named rather than somebody else.
-            HookMode::Fentry | HookMode::Kprobe => expect_no_other_owner(&events, &fact),
-        }
+        expect_accepted(&events, &fact, &exchange);
     }
     tracer.stop(Signal::TERM);
-}
-
-/// Expects that what happened on the listener's port is told without an owner, or with the right one.
-fn expect_no_other_owner(events: &[Event], fact: &Value) {
-    let owners: Vec<_> = events
-        .iter()
-        .filter(|event| event.destination_port() == port(fact))
-        .filter(|event| event.text("/network/direction") != "egress")
-        .map(|event| event.json().pointer("/process/pid").and_then(Value::as_u64))
-        .collect();
-    assert_eq!(owners, [None]);
 }
 
 fn a_connection_that_nobody_accepts_is_closed_once_under_its_listener() {

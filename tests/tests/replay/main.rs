@@ -67,6 +67,7 @@ fn replay(scenario: &Scenario, inventory: &[ExistingProcess]) -> String {
         match step {
             Step::Event(event) => state.event(event, &mut transcript),
             Step::Advance(time) => state.advance(*time, &mut transcript),
+            Step::Compare(snapshot) => state.compare(snapshot.clone()),
         }
     }
     state.drain(&mut transcript);

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, Name, ProcessKey,
-    SocketId, SocketMoment, Task, TcpState,
+    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
+    HeldSocket, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState,
 };
 use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use tracer::process::image::Image;
-use tracer::state::{Limits, State};
+use tracer::state::{Limits, Snapshot, State};
 
 use crate::text::Transcript;
 
@@ -35,7 +35,7 @@ struct Dice {
 
 prop_compose! {
     fn dice()(
-        (verb, process, start, socket) in (0..14u8, 1..6u32, 0..3u64, 0..3u64),
+        (verb, process, start, socket) in (0..17u8, 1..6u32, 0..3u64, 0..3u64),
         (local, remote) in (0..4u16, 0..4u16),
         (state, errno) in (0..12u8, 0..5u32),
         step in prop_oneof![-50_000..1_000_000i64, 0..60_000_000i64],
@@ -130,16 +130,39 @@ impl Dice {
                 inbound: self.errno == 0,
             },
             10 => EventKind::ResetSent(socket),
-            _ => EventKind::Close(Close {
-                socket,
-                endpoints: self.endpoints(),
-                old_state: self.state(),
-                errno: self.errno(),
-                fin_received: false,
-                held: self.start.is_multiple_of(2),
-                totals: None,
-            }),
+            _ => EventKind::Close(self.close()),
         }
+    }
+
+    fn close(&self) -> Close {
+        Close {
+            socket: SocketId(self.socket),
+            endpoints: self.endpoints(),
+            old_state: self.state(),
+            errno: self.errno(),
+            fin_received: false,
+            held: self.start.is_multiple_of(2),
+            totals: None,
+        }
+    }
+
+    /// Adds to what somebody finds who looks at the kernel's sockets; true when he has seen all.
+    fn look(&self, time: BootTime, snapshot: &mut Snapshot) -> bool {
+        match self.verb {
+            14 => snapshot.held.push(HeldSocket {
+                time,
+                close: self.close(),
+                holder: self.task(),
+                descriptor: self.errno,
+                inode: self.socket,
+            }),
+            15 => snapshot.examined.push(ExaminedSocket {
+                socket: SocketId(self.socket),
+                found: (self.errno > 0).then(|| self.endpoints()),
+            }),
+            _ => snapshot.complete_at = time,
+        }
+        self.verb > 15
     }
 
     fn child(&self) -> ProcessKey {
@@ -155,6 +178,13 @@ impl Dice {
             AcceptSeen::ByDescriptor,
             AcceptSeen::ByPeerName,
         ][usize::from(self.local % 3)]
+    }
+}
+
+fn key(task: &Task) -> ProcessKey {
+    ProcessKey {
+        tgid: task.tgid,
+        start_ns: task.start_ns.unwrap_or(0),
     }
 }
 
@@ -183,10 +213,7 @@ impl Judge {
             | EventKind::Listen(moment) => &moment.task,
             _ => return,
         };
-        self.named.insert(ProcessKey {
-            tgid: task.tgid,
-            start_ns: task.start_ns.unwrap_or(0),
-        });
+        self.named.insert(key(task));
     }
 
     fn connection(&mut self, connection: &Connection, process: Option<&Image>) {
@@ -238,9 +265,15 @@ impl Sink for Judge {
                 connection,
                 process,
             }
+            | Fact::ConnectionExisting {
+                connection,
+                process,
+                ..
+            }
             | Fact::ListenOpened {
                 connection,
                 process,
+                ..
             } => {
                 self.connection(connection, process.map(|image| &**image));
                 self.begin(connection);
@@ -305,17 +338,28 @@ proptest! {
     ) {
         let mut state = State::new(limits);
         let mut judge = Judge::default();
-        for event in events(&dice) {
-            judge.name(&event.kind);
-            state.event(&event, &mut judge);
+        let mut snapshot = Snapshot::default();
+        for (dice, event) in dice.iter().zip(events(&dice)) {
+            if dice.verb < 14 {
+                judge.name(&event.kind);
+                state.event(&event, &mut judge);
+            } else if dice.look(event.time, &mut snapshot) {
+                judge.named.extend(snapshot.held.iter().map(|held| key(&held.holder)));
+                state.compare(std::mem::take(&mut snapshot));
+            } else if dice.local == 0 {
+                state.advance(event.time, &mut judge);
+            }
             let counters = state.counters();
             prop_assert!(counters.process_entries <= limits.processes);
             prop_assert!(counters.connection_entries <= limits.connections);
             let connections = counters.connections;
             let lasting =
-                connections.active_egress + connections.active_ingress + connections.listeners;
+                connections.active_egress + connections.active_ingress + connections.active_unknown
+                    + connections.listeners;
             prop_assert!(lasting <= counters.connection_entries as u64);
         }
+        // What was found last is waiting for records.
+        state.advance(BootTime(u64::MAX), &mut judge);
         state.drain(&mut judge);
         let entries = state.counters().connection_entries;
         state.advance(BootTime(u64::MAX), &mut judge);

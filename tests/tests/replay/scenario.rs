@@ -13,9 +13,13 @@
 //!                                            `reset`: is in CLOSE, `handshaking`: in SYN_RECV
 //! TIME listen SOCKET PID LOCAL
 //! TIME established SOCKET LOCAL > REMOTE     with `<`: inbound
-//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`, `held`
+//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`,
+//!                                            `with-descriptor`: somebody still has it
 //! TIME reset SOCKET
 //! TIME advance
+//! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this
+//! TIME examined SOCKET LOCAL > REMOTE        and that this lies where SOCKET was; `gone`
+//! TIME compare                        and has now seen all, since the first of what was found
 //! ```
 //!
 //! An end that the kernel has cleared is `-`. Options of a PID: `comm=`, `start=` (a time), `euid=`,
@@ -27,11 +31,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, Name, ProcessKey,
-    SocketId, SocketMoment, Task, TcpState, Totals,
+    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
+    HeldSocket, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
 };
 use tracer::process::image::Program;
 use tracer::process::inventory::ExistingProcess;
+use tracer::state::Snapshot;
 
 /// The errors that scenarios use.
 pub(crate) const ERRNOS: [(&str, u32); 10] = [
@@ -75,6 +80,8 @@ pub(crate) enum Step {
     Event(Event<'static>),
     /// The ring is empty.
     Advance(BootTime),
+    /// The kernel's own sockets.
+    Compare(Snapshot),
 }
 
 /// Reads a scenario. An error names the line.
@@ -107,6 +114,8 @@ struct Known {
 #[derive(Default)]
 struct Reader {
     processes: HashMap<u32, Known>,
+    /// What has been found since the last comparison.
+    found: Option<Snapshot>,
 }
 
 /// The words of a line, options apart.
@@ -115,16 +124,17 @@ struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "ids-only",
     "mapped",
     "no-totals",
-    "held",
+    "with-descriptor",
     "by-descriptor",
     "by-peer-name",
     "reset",
     "handshaking",
     "reaper",
+    "gone",
 ];
 
 impl<'a> Words<'a> {
@@ -190,8 +200,16 @@ impl Reader {
             at => {
                 let time = time(at)?;
                 let verb = words.next()?;
+                if matches!(verb, "held" | "examined") {
+                    self.find(time, verb, &mut words)?;
+                    return end(&mut words);
+                }
                 scenario.steps.push(match verb {
                     "advance" => Step::Advance(time),
+                    "compare" => Step::Compare(Snapshot {
+                        complete_at: time,
+                        ..self.found.take().unwrap_or_default()
+                    }),
                     _ => Step::Event(Event {
                         time,
                         kind: self.event(time, verb, &mut words)?,
@@ -199,9 +217,38 @@ impl Reader {
                 });
             }
         }
-        words
-            .next()
-            .map_or(Ok(()), |word| Err(format!("{word} is too much")))
+        end(&mut words)
+    }
+
+    /// Something that who looks at the kernel's sockets finds.
+    fn find(&mut self, time: BootTime, verb: &str, words: &mut Words<'_>) -> Result<(), String> {
+        let socket = socket(words)?;
+        if verb == "examined" {
+            let is_gone = words.flag("gone");
+            let found = (!is_gone).then(|| ends(words)).transpose()?;
+            let found = found.map(|(endpoints, _)| endpoints);
+            let examined = ExaminedSocket { socket, found };
+            self.found_since(time).examined.push(examined);
+            return Ok(());
+        }
+        let holder = self.task(words)?;
+        let descriptor = words.number()?;
+        let held = HeldSocket {
+            time,
+            close: close_of(socket, words)?,
+            holder,
+            descriptor,
+            inode: socket.0,
+        };
+        self.found_since(time).held.push(held);
+        Ok(())
+    }
+
+    fn found_since(&mut self, time: BootTime) -> &mut Snapshot {
+        self.found.get_or_insert_with(|| Snapshot {
+            begun_at: time,
+            ..Snapshot::default()
+        })
     }
 
     fn existing(&mut self, words: &mut Words<'_>) -> Result<ExistingProcess, String> {
@@ -395,8 +442,18 @@ impl Reader {
     }
 }
 
+fn end(words: &mut Words<'_>) -> Result<(), String> {
+    words
+        .next()
+        .map_or(Ok(()), |word| Err(format!("{word} is too much")))
+}
+
 fn close(words: &mut Words<'_>) -> Result<Close, String> {
     let socket = socket(words)?;
+    close_of(socket, words)
+}
+
+fn close_of(socket: SocketId, words: &mut Words<'_>) -> Result<Close, String> {
     let (endpoints, _) = ends(words)?;
     let state = words.next()?;
     let known = STATES.iter().find(|(name, _)| *name == state);
@@ -412,7 +469,7 @@ fn close(words: &mut Words<'_>) -> Result<Close, String> {
         old_state: known.ok_or(format!("{state} is no state"))?.1,
         errno: words.option("errno").map(errno).transpose()?,
         fin_received: false,
-        held: words.flag("held"),
+        held: words.flag("with-descriptor"),
         totals: (!words.flag("no-totals")).then_some(totals),
     })
 }

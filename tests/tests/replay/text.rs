@@ -35,6 +35,15 @@ impl Transcript {
             counters.process_entries,
         )
         .unwrap();
+        let compared = &connections.compared;
+        if compared.runs > 0 {
+            writeln!(
+                self.text,
+                "compared {} times: {} missed, {} stale, {} repaired",
+                compared.runs, compared.missed, compared.stale, compared.repaired
+            )
+            .unwrap();
+        }
         self.text
     }
 
@@ -139,12 +148,25 @@ impl Transcript {
             Fact::ListenOpened {
                 connection,
                 process,
+                holders,
             } => {
                 format!(
-                    "listening {}{}",
+                    "listening {}{}{}",
                     self.connection(connection),
+                    held(holders),
                     lineage(*process)
                 )
+            }
+            Fact::ConnectionExisting {
+                connection,
+                process,
+                holders,
+                totals,
+            } => {
+                let totals = totals.map(carried).unwrap_or_default();
+                let connection = self.connection(connection);
+                let held = held(holders);
+                format!("existing {connection}{totals}{held}{}", lineage(*process))
             }
             Fact::ListenClosed {
                 connection,
@@ -177,6 +199,19 @@ impl Sink for Transcript {
     }
 
     fn flush(&mut self) {}
+}
+
+/// ` held by 20, 21`.
+fn held(holders: &[Arc<Image>]) -> String {
+    let holders: Vec<String> = holders
+        .iter()
+        .map(|holder| holder.key.tgid.to_string())
+        .collect();
+    if holders.is_empty() {
+        String::new()
+    } else {
+        format!(" held by {}", holders.join(", "))
+    }
 }
 
 fn process(verb: &str, image: &Arc<Image>) -> String {
@@ -220,6 +255,7 @@ fn opening(opening: Opening) -> &'static str {
         Opening::ConnectError => "connect error",
         Opening::Attempt => "attempt",
         Opening::State => "state",
+        Opening::Inventory => "inventory",
     }
 }
 

@@ -9,21 +9,31 @@ pub(crate) const AF_INET: u16 = 2;
 /// include/linux/socket.h
 pub(crate) const AF_INET6: u16 = 10;
 /// include/uapi/linux/in.h
-pub(crate) const IPPROTO_TCP: u32 = 6;
-
-/// include/uapi/linux/in.h: the socket that a process has; below it lie TCP sockets, its paths.
-pub(crate) const IPPROTO_MPTCP: u32 = 262;
+pub(crate) const IPPROTO_TCP: u16 = 6;
+/// include/uapi/linux/in.h
+pub(crate) const IPPROTO_MPTCP: u16 = 262;
+/// include/uapi/linux/in.h
+pub(crate) const IPPROTO_UDP: u16 = 17;
 
 /// Whether `sock` is a TCP one over IP. MPTCP's upper socket (protocol 262) is not: its subflows
 /// are.
 #[inline(always)]
 pub(crate) fn is_tcp(sock: impl Source) -> bool {
+    is_of::<IPPROTO_TCP>(sock)
+}
+
+/// Whether `sock` is one of this protocol over IP.
+#[inline(always)]
+pub(crate) fn is_of<const PROTOCOL: u16>(sock: impl Source) -> bool {
     // A u16 since 5.6; the kernels before are not supported.
-    sock.load::<u16>(layout!(sock_protocol)) == Some(IPPROTO_TCP as u16)
-        && matches!(
-            sock.load::<u16>(layout!(sock_family)),
-            Some(AF_INET | AF_INET6)
-        )
+    sock.load::<u16>(layout!(sock_protocol)) == Some(PROTOCOL) && is_ip(sock)
+}
+
+/// Whether `sock` speaks IP.
+#[inline(always)]
+pub(crate) fn is_ip(sock: impl Source) -> bool {
+    let family: Option<u16> = sock.load(layout!(sock_family));
+    matches!(family, Some(AF_INET | AF_INET6))
 }
 
 /// Fills in both ends.

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use super::parse_duration;
 use crate::kernel::hooks::HookMode;
 
 /// Size of the ring buffer, unless told otherwise, in bytes.
@@ -24,6 +26,9 @@ pub struct CaptureArgs {
     /// Size of the buffer between kernel and tracer, in bytes: a power of two
     #[arg(long, value_name = "BYTES", default_value_t = RING_BYTES, value_parser = parse_ring_size)]
     pub ring_size: u32,
+    /// How often to compare what the hooks told with the kernel's own sockets
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub comparison: Duration,
     /// Print the kernel programs' own messages of this level and above
     #[arg(long, value_name = "LEVEL", default_value = "off")]
     pub log: LogLevel,

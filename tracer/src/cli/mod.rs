@@ -6,6 +6,7 @@
 mod capture;
 mod filter;
 mod output;
+mod ss;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
 pub use self::filter::FilterArgs;
 pub use self::output::{Color, OutputArgs, OutputFormat};
+pub use self::ss::SsArgs;
 use crate::failure::Failure;
 
 /// Shows which process, started by whom, is behind each network connection on this host
@@ -39,6 +41,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what happens now, on the host or in the tree of a command
     Trace(TraceArgs),
+    /// List the sockets that there are now, whose they are and by whose doing
+    Ss(SsArgs),
     /// Tell what this kernel offers, which hook serves each moment, and what is lost
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the events

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use hashbrown::HashMap;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
@@ -19,12 +20,12 @@ use super::launch::{self, Launched};
 use crate::{
     clock::WallOffset,
     config::Config,
-    event::ProcessKey,
+    event::{Close, ProcessKey, SocketId},
     failure::Failure,
     filter::Filter,
     host::Host,
     http::Bound,
-    kernel::{self, iterator, live_totals, privileges},
+    kernel::{self, netns, privileges, sockets},
     metrics::{self, Metrics, MetricsSink},
     observation::{Observation, Sink},
     output::{
@@ -42,6 +43,10 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the totals of open connections are read for the metrics, in ticks.
 const SAMPLE: u64 = 10;
+
+/// When the state is first compared with the kernel's own sockets, in ticks: soon, for what the attaching of
+/// the hooks overlapped with.
+const FIRST_COMPARISON: u64 = 1;
 
 /// How long the reader of the output has for the rest.
 const FINISH: Duration = Duration::from_secs(4);
@@ -123,14 +128,18 @@ async fn trace(config: Config) -> Result<(), Failure> {
         server.readiness().ready();
     }
 
-    let serves = server.is_some();
+    let rounds = Rounds {
+        tick: 0,
+        comparison: config.comparison.as_secs().max(1),
+        samples: server.is_some(),
+    };
     let ended = run(
         &mut session,
         &mut ends,
         &mut writer,
         &metrics,
         &offset,
-        serves,
+        rounds,
     )
     .await;
     // Before the hooks go: they go one by one, and what some still see then is half a story.
@@ -152,9 +161,8 @@ async fn run(
     writer: &mut Writer,
     metrics: &Metrics,
     offset: &WallOffset,
-    serves: bool,
+    mut rounds: Rounds,
 ) -> Result<(), Failure> {
-    let mut count = 0_u64;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -165,10 +173,7 @@ async fn run(
             _ = ticks.tick() => {
                 offset.renew();
                 tick(session, metrics)?;
-                count += 1;
-                if count.is_multiple_of(SAMPLE) && serves {
-                    sample(session, metrics);
-                }
+                rounds.take(session, metrics);
             }
             ended = writer.ended() => return ended.map_err(Failure::failed),
             reason = ends.next() => return reason,
@@ -197,6 +202,29 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
     Ok(())
 }
 
+/// What is done at some ticks only.
+struct Rounds {
+    tick: u64,
+    /// How often to compare with the kernel's own sockets, in ticks.
+    comparison: u64,
+    /// Whether there is someone to see samples.
+    samples: bool,
+}
+
+impl Rounds {
+    fn take(&mut self, session: &mut Session<Sinks>, metrics: &Metrics) {
+        let every = |ticks: u64| self.tick > 0 && self.tick.is_multiple_of(ticks);
+        if self.tick == FIRST_COMPARISON || every(self.comparison) {
+            // Where the iterators are refused, the start has said so.
+            let _ = session.compare();
+        }
+        if self.samples && every(SAMPLE) {
+            sample(session, metrics);
+        }
+        self.tick += 1;
+    }
+}
+
 /// Adds to the metrics what open connections have carried so far. Where the iterator is refused, the
 /// bytes are counted when connections close.
 fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
@@ -208,10 +236,11 @@ fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
     if open.peek().is_none() {
         return;
     }
-    let totals = iterator::open(&mut session.programs, "open_connections")
-        .map_err(io::Error::other)
-        .and_then(live_totals::read)
-        .unwrap_or_default();
+    let held = sockets::held(&mut session.programs).unwrap_or_default();
+    let totals: HashMap<SocketId, Close> = held
+        .into_iter()
+        .map(|held| (held.close.socket, held.close))
+        .collect();
     metrics.sample(open.map(|connection| {
         let close = totals.get(&connection.socket);
         // Another address means that the socket's memory is another connection's by now.
@@ -237,6 +266,7 @@ fn sinks(
         offset: offset.clone(),
         hooks: facts.hooks,
         users: Users::of_host(),
+        netns: netns::Names::of_host(),
     };
     // Until the command's process is known, nobody's events are shown.
     let only_tree = (!config.command.is_empty()).then_some(NOBODY);
@@ -258,7 +288,7 @@ impl Sinks {
     }
 }
 
-fn require_privileges() -> Result<(), Failure> {
+pub(super) fn require_privileges() -> Result<(), Failure> {
     let missing = privileges::missing();
     if missing.is_empty() {
         return Ok(());

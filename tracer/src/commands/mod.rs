@@ -7,6 +7,7 @@ pub mod launch;
 mod live;
 mod man;
 mod schema;
+mod ss;
 mod version;
 
 use std::io::{self, ErrorKind, Write};
@@ -22,6 +23,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => live::live(Config::of_run(args, surroundings)),
         Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
+        Command::Ss(args) => ss::ss(&args),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),

@@ -185,6 +185,8 @@ pub(super) struct Entry {
     pub(super) opening: Opening,
     /// This host sent a reset for it.
     pub(super) reset_sent: bool,
+    /// It was found, rather than seen to begin.
+    pub(super) existing: bool,
     pub(super) owner: Option<Owner>,
     /// The other end's connection, where that socket is on this host too.
     pub(super) peer: Option<ConnectionId>,
@@ -208,6 +210,7 @@ impl Entry {
             opening: self.opening,
             peer: self.peer,
             opened_at: self.opened_at,
+            existing: self.existing,
         }
     }
 

@@ -32,6 +32,7 @@ impl ConnectionTable {
         context.observe(Fact::ListenOpened {
             connection: &entry.connection(),
             process: entry.process_at_open(),
+            holders: &[],
         });
     }
 

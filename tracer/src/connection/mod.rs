@@ -1,7 +1,9 @@
 //! Connections: who owns each, how it ended, what it carried.
 mod closing;
+mod comparison;
 mod endpoints;
 mod entry;
+pub(crate) mod holders;
 mod inbound;
 mod listeners;
 mod outbound;

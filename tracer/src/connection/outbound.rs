@@ -55,6 +55,7 @@ impl ConnectionTable {
         let ends = Ends::from(endpoints);
         match self.pending(socket, &ends) {
             Some(handle) => self.open(handle, &ends, context),
+            None if self.was_found(socket, &ends) => {}
             None => self.open_unknown(socket, ends, context),
         }
     }

@@ -10,8 +10,7 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashSet;
-
+use super::comparison::Comparison;
 use super::endpoints::Ends;
 use super::entry::{ENDED, ENDING, ENDING_NS, Entries, Entry, LASTING, Phase, WAITING, WAITING_NS};
 use super::listeners::Listeners;
@@ -62,6 +61,8 @@ pub struct ConnectionCounters {
     pub active_egress: u64,
     /// Inbound connections that are open and accepted.
     pub active_ingress: u64,
+    /// Connections that were found open and of which nobody knows who began them.
+    pub active_unknown: u64,
     /// Sockets that listen.
     pub listeners: u64,
     /// Connections, failed ones included, whose owner is not known, since the start.
@@ -70,16 +71,32 @@ pub struct ConnectionCounters {
     pub evictions: u64,
     /// Closes that must have happened but were not seen, since the start.
     pub lost_closes: u64,
+    /// What comparisons with the kernel's own sockets found, since the start.
+    pub compared: Compared,
+}
+
+/// What comparisons with the kernel's own sockets found, the first one apart: it finds what there was
+/// before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// How many were made.
+    pub runs: u64,
+    /// Sockets that no record had told of.
+    pub missed: u64,
+    /// Entries whose socket was gone.
+    pub stale: u64,
+    /// Connections that had been accepted unseen.
+    pub repaired: u64,
 }
 
 /// Every socket that has a part in a connection.
 #[derive(Debug)]
 pub struct ConnectionTable {
     pub(super) entries: Entries,
-    /// Sockets of connections that are older than the tracer and have not been seen to end.
-    pub(super) existing: HashSet<SocketId, foldhash::fast::RandomState>,
     sockets: Sockets,
     pub(super) listeners: Listeners,
+    /// What the kernel's own sockets were found to be, until the records up to then are applied.
+    pub(super) comparison: Option<Box<Comparison>>,
     peers: Peers,
     /// How many entries are in the list [`ENDED`].
     ended: usize,
@@ -98,9 +115,9 @@ impl ConnectionTable {
     pub fn new(capacity: usize) -> Self {
         ConnectionTable {
             entries: Entries::new(),
-            existing: HashSet::default(),
             sockets: Sockets::default(),
             listeners: Listeners::default(),
+            comparison: None,
             peers: Peers::default(),
             ended: 0,
             nothing_due_before: NEVER,
@@ -120,11 +137,6 @@ impl ConnectionTable {
     /// Whether there is no socket.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Sockets that were connected when tracing began: whose they are cannot be concluded.
-    pub fn existing(&mut self, sockets: impl IntoIterator<Item = SocketId>) {
-        self.existing.extend(sockets);
     }
 
     /// Connections that have been reported as opened or accepted and not yet as closed.
@@ -220,6 +232,7 @@ impl ConnectionTable {
             owner_provenance: Provenance::Unknown,
             opening: Opening::State,
             reset_sent: false,
+            existing: false,
             owner: None,
             peer: None,
             opened_at: None,
@@ -228,9 +241,14 @@ impl ConnectionTable {
         }
     }
 
+    /// Whether the next entry makes another one go.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
     /// Adds an entry for a socket that has none.
     pub(super) fn insert(&mut self, entry: Entry, context: &mut Context<'_>) -> Handle {
-        if self.len() >= self.capacity {
+        if self.is_full() {
             self.evict(context);
         }
         self.count_phase(entry.phase, entry.direction, true);
@@ -385,6 +403,7 @@ impl ConnectionTable {
         let counter = match (phase, direction) {
             (Phase::Open, Direction::Egress) => &mut self.counters.active_egress,
             (Phase::Open, Direction::Ingress) => &mut self.counters.active_ingress,
+            (Phase::Open, Direction::Unknown) => &mut self.counters.active_unknown,
             (Phase::Listening, _) => &mut self.counters.listeners,
             _ => return,
         };

@@ -205,8 +205,10 @@ const CONNECT: &[Way] = ways! {
 };
 
 const ACCEPT: &[Way] = ways! {
+    FENTRY => ["security_sock_graft_fentry" at Point::Fentry("security_sock_graft")],
     FENTRY => ["inet_csk_accept_fexit_2" at Point::Fexit("inet_csk_accept", 2)],
     FENTRY => ["inet_csk_accept_fexit_4" at Point::Fexit("inet_csk_accept", 4)],
+    KPROBE => ["security_sock_graft_kprobe" at Point::Kprobe("security_sock_graft")],
     KPROBE => ["inet_csk_accept_kretprobe" at Point::Kretprobe("inet_csk_accept")],
     TRACEPOINT => [
         "cgroup_getpeername4" at Point::Cgroup("getpeername4"),

@@ -33,7 +33,7 @@ pub fn resolve_subreaper(btf: &Btf, settings: &mut Settings) -> Result<(), BtfEr
     Ok(())
 }
 
-/// Adds the place of what only a kernel with Multipath TCP has, if this one has it.
+/// Adds the place of `mptcp_sock.first` to `settings`, if this kernel has it.
 pub fn resolve_mptcp(btf: &Btf, settings: &mut Settings) {
     settings.mptcp_first = btf.offset("mptcp_sock", "first").unwrap_or(0);
 }

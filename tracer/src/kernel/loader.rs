@@ -192,6 +192,35 @@ pub fn attach(options: &Options) -> Result<Attached, LoadError> {
     })
 }
 
+/// An object none of whose programs is attached, for walks over what is there.
+pub struct Unattached {
+    /// Holds the programs.
+    pub ebpf: Ebpf,
+    /// Aya's view of the type information.
+    pub btf: aya::Btf,
+}
+
+/// Loads the object and attaches nothing.
+pub fn load_only() -> Result<Unattached, LoadError> {
+    /// Nothing is written to it.
+    const SMALLEST_RING: u32 = 4096;
+    let Groundwork {
+        btf,
+        aya_btf,
+        loader,
+    } = Groundwork::lay()?;
+    let options = Options {
+        mode: None,
+        ring_bytes: SMALLEST_RING,
+        degraded: false,
+        log_level: 0,
+    };
+    Ok(Unattached {
+        ebpf: load_object(&options, &btf, loader)?,
+        btf: aya_btf,
+    })
+}
+
 /// Loads the object; its programs come later, one by one.
 pub(super) fn load_object(
     options: &Options,

@@ -14,8 +14,9 @@ use aya::{
 use hashbrown::HashMap;
 use tracer_common::record::kind;
 
-use super::hooks::{Moment, StandIn};
+use super::hooks::{Moment, Point, StandIn};
 use super::loader::{Attached, Choice};
+use super::missed::ProbeLink;
 use crate::observation::{Loss, LossUnit};
 
 /// A program that is attached, and where its counters stand.
@@ -26,6 +27,8 @@ struct Program {
     descriptor: i32,
     /// Whether backups act when the kernel skips it.
     has_backups: bool,
+    /// Where the kernel counts how often it did not get to the probe at all.
+    link: Option<ProbeLink>,
     skipped: u64,
     /// As of the last look.
     runs: u64,
@@ -93,7 +96,8 @@ impl Losses {
         for program in &mut self.programs {
             let counters = counters(program.descriptor);
             program.runs = counters.runs;
-            let mut skipped = counters.recursion_misses;
+            let missed = program.link.and_then(ProbeLink::missed).unwrap_or(0);
+            let mut skipped = counters.recursion_misses + missed;
             if program.has_backups {
                 // Read later, it may be ahead of the skips; the next look has them.
                 let backed_up: u64 = self.backed_up.get(&0, 0)?.iter().sum();
@@ -154,12 +158,18 @@ fn programs(ebpf: &Ebpf, choices: &[Choice]) -> Vec<Program> {
         .filter_map(|choice| choice.way)
         .flat_map(|way| way.hooks)
         .filter_map(|hook| {
-            let descriptor = ebpf.program(hook.program)?.fd().ok()?.as_fd().as_raw_fd();
+            let program = ebpf.program(hook.program)?;
+            let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+            let is_probe = matches!(hook.point, Point::Kprobe(_) | Point::Kretprobe(_));
+            let link = is_probe
+                .then(|| ProbeLink::of(program.info().ok()?.id()))
+                .flatten();
             Some(Program {
                 // A handful, once: worth the leak for a plain `&'static str` in every loss.
                 point: hook.point.to_string().leak(),
                 descriptor,
                 has_backups: !hook.backups.is_empty(),
+                link,
                 skipped: 0,
                 runs: 0,
             })

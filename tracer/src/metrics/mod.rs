@@ -51,14 +51,25 @@ pub struct Metrics {
     registry: Registry,
     active_egress: IntGauge,
     active_ingress: IntGauge,
+    active_unknown: IntGauge,
     listeners: IntGauge,
     unattributed: IntCounter,
     connection_entries: IntGauge,
     process_entries: IntGauge,
     process_evictions: IntCounter,
+    comparison: Comparison,
     shed: IntCounter,
     runs: IntCounterVec,
     carried: Carried,
+}
+
+/// What comparisons with the kernel's own sockets found.
+#[derive(Clone)]
+struct Comparison {
+    runs: IntCounter,
+    missed: IntCounter,
+    stale: IntCounter,
+    repaired: IntCounter,
 }
 
 /// What connections carry; told by both the sink and the run loop.
@@ -141,11 +152,18 @@ impl Builder {
         Ok(Metrics {
             active_egress: active.with_label_values(&["egress"]),
             active_ingress: active.with_label_values(&["ingress"]),
+            active_unknown: active.with_label_values(&["unknown"]),
             listeners: self.gauge(&names::LISTENERS_ACTIVE)?,
             unattributed: self.counter(&names::UNATTRIBUTED)?,
             connection_entries: self.gauge(&names::CONNECTION_TABLE_ENTRIES)?,
             process_entries: self.gauge(&names::PROCESS_TABLE_ENTRIES)?,
             process_evictions: self.counter(&names::PROCESS_TABLE_EVICTIONS)?,
+            comparison: Comparison {
+                runs: self.counter(&names::COMPARISON_RUNS)?,
+                missed: self.counter(&names::COMPARISON_MISSED)?,
+                stale: self.counter(&names::COMPARISON_STALE)?,
+                repaired: self.counter(&names::COMPARISON_REPAIRED)?,
+            },
             shed,
             runs: self.counters(&names::PROGRAM_RUNS)?,
             carried,
@@ -197,6 +215,8 @@ impl Metrics {
             .set(gauge(counters.connections.active_egress));
         self.active_ingress
             .set(gauge(counters.connections.active_ingress));
+        self.active_unknown
+            .set(gauge(counters.connections.active_unknown));
         self.listeners.set(gauge(counters.connections.listeners));
         self.connection_entries
             .set(gauge(counters.connection_entries as u64));
@@ -204,6 +224,11 @@ impl Metrics {
             .set(gauge(counters.process_entries as u64));
         raise(&self.unattributed, counters.connections.unattributed);
         raise(&self.process_evictions, counters.process_evictions);
+        let compared = counters.connections.compared;
+        raise(&self.comparison.runs, compared.runs);
+        raise(&self.comparison.missed, compared.missed);
+        raise(&self.comparison.stale, compared.stale);
+        raise(&self.comparison.repaired, compared.repaired);
     }
 
     /// How many events outputs have shed so far.
@@ -295,6 +320,14 @@ impl Sink for MetricsSink {
                 ..
             } => {
                 self.connection(connection, process.map(AsRef::as_ref), false, observation);
+            }
+            Fact::ConnectionExisting {
+                connection, totals, ..
+            } => {
+                if let Some(totals) = totals {
+                    let mut transfer = self.carried.transfer.borrow_mut();
+                    transfer.begin(connection.id, totals);
+                }
             }
             Fact::ConnectionClosed {
                 connection,

@@ -43,6 +43,14 @@ metrics! {
         "Sockets that listen now.";
     UNATTRIBUTED = "tracer_unattributed_connections_total" []
         "Connections and failed attempts whose process is not known.";
+    COMPARISON_RUNS = "tracer_comparison_runs_total" []
+        "Comparisons with the kernel's own sockets, the one at the start included.";
+    COMPARISON_MISSED = "tracer_comparison_missed_total" []
+        "Connections and listeners that the hooks missed and a comparison found.";
+    COMPARISON_STALE = "tracer_comparison_stale_total" []
+        "Connections and listeners whose end the hooks missed, as a comparison found.";
+    COMPARISON_REPAIRED = "tracer_comparison_repaired_total" []
+        "Connections whose accept the hooks missed and whose holder a comparison found.";
     EVENTS = "tracer_events_total" ["action"]
         "Events, before the filters of any output.";
     EVENTS_LOST = "tracer_events_lost_total" ["stage"]

@@ -52,6 +52,13 @@ impl Transfer {
         new
     }
 
+    /// A connection was found: what it has carried so far is not to be counted.
+    pub(super) fn begin(&mut self, id: ConnectionId, totals: Totals) {
+        let bytes = Bytes::default().add(Bytes::default(), totals);
+        let sample = self.sample;
+        self.counted.insert(id, Counted { bytes, sample });
+    }
+
     /// Takes the final totals of a connection.
     pub(super) fn close(&mut self, id: ConnectionId, totals: Option<Totals>) -> Bytes {
         let mut new = Bytes::default();

@@ -16,6 +16,7 @@ pub enum Action {
     ConnectionOpened,
     ConnectionAccepted,
     ConnectionFailed,
+    ConnectionExisting,
     ConnectionClosed,
     ListenOpened,
     ListenClosed,
@@ -24,13 +25,14 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 10] = [
+    pub const ALL: [Action; 11] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
         Action::ConnectionOpened,
         Action::ConnectionAccepted,
         Action::ConnectionFailed,
+        Action::ConnectionExisting,
         Action::ConnectionClosed,
         Action::ListenOpened,
         Action::ListenClosed,
@@ -46,6 +48,7 @@ impl Action {
             Fact::ConnectionOpened { .. } => Self::ConnectionOpened,
             Fact::ConnectionAccepted { .. } => Self::ConnectionAccepted,
             Fact::ConnectionFailed { .. } => Self::ConnectionFailed,
+            Fact::ConnectionExisting { .. } => Self::ConnectionExisting,
             Fact::ConnectionClosed { .. } => Self::ConnectionClosed,
             Fact::ListenOpened { .. } => Self::ListenOpened,
             Fact::ListenClosed { .. } => Self::ListenClosed,
@@ -62,6 +65,7 @@ impl Action {
             Self::ConnectionOpened => "connection_opened",
             Self::ConnectionAccepted => "connection_accepted",
             Self::ConnectionFailed => "connection_failed",
+            Self::ConnectionExisting => "connection_existing",
             Self::ConnectionClosed => "connection_closed",
             Self::ListenOpened => "listen_opened",
             Self::ListenClosed => "listen_closed",
@@ -104,6 +108,7 @@ impl Action {
             Self::ProcessExec => &["change"],
             Self::ProcessExit | Self::ListenClosed => &["end"],
             Self::ConnectionOpened | Self::ConnectionAccepted => &["connection", "start"],
+            Self::ConnectionExisting => &["connection", "info"],
             Self::ConnectionFailed if refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
             Self::EventsLost => &[],
@@ -172,7 +177,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            9
+            10
         );
         assert!(
             ActionSet::NONE

@@ -11,6 +11,7 @@ pub mod names;
 pub mod record;
 pub mod schema;
 pub mod sink;
+pub mod socket;
 pub mod text;
 pub mod users;
 pub mod writer;
@@ -20,6 +21,7 @@ use self::record::Record;
 use self::users::Users;
 use crate::clock::WallOffset;
 use crate::host::Host;
+use crate::kernel::netns;
 
 /// What formats have to know beside the observations.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Context {
     pub hooks: HookNames,
     /// The host's users.
     pub users: Users,
+    /// Names of network namespaces.
+    pub netns: netns::Names,
 }
 
 /// Turns records into lines.

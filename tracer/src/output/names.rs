@@ -1,6 +1,6 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
-use crate::event::Errno;
+use crate::event::{Errno, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::image::{Image, Provenance, Relation};
 
@@ -22,6 +22,8 @@ pub struct HookNames {
     pub attempt: ByFamily,
     /// State changes and listening sockets.
     pub state: String,
+    /// No hook: the walk over what processes hold.
+    pub inventory: String,
 }
 
 /// A hook for sockets of each family.
@@ -52,6 +54,7 @@ impl HookNames {
             Opening::ConnectError => self.connect_error.of(ipv6),
             Opening::Attempt => self.attempt.of(ipv6),
             Opening::State => &self.state,
+            Opening::Inventory => &self.inventory,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())
     }
@@ -78,6 +81,35 @@ pub fn state(state: ConnState) -> &'static str {
         ConnState::OTH => "OTH",
     }
 }
+
+/// `network.transport`.
+pub fn transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    }
+}
+
+/// The state of a socket: in a column of ss(8), and in the words of its filters.
+pub fn socket_state(state: TcpState) -> (&'static str, &'static str) {
+    let named = SOCKET_STATES.iter().find(|(known, ..)| *known == state);
+    named.map_or(("UNKNOWN", "unknown"), |&(_, column, word)| (column, word))
+}
+
+/// States that a socket can be listed in.
+pub const SOCKET_STATES: [(TcpState, &str, &str); 11] = [
+    (TcpState::Established, "ESTAB", "established"),
+    (TcpState::SynSent, "SYN-SENT", "syn-sent"),
+    (TcpState::SynReceived, "SYN-RECV", "syn-recv"),
+    (TcpState::FinWait1, "FIN-WAIT-1", "fin-wait-1"),
+    (TcpState::FinWait2, "FIN-WAIT-2", "fin-wait-2"),
+    (TcpState::TimeWait, "TIME-WAIT", "time-wait"),
+    (TcpState::Close, "UNCONN", "closed"),
+    (TcpState::CloseWait, "CLOSE-WAIT", "close-wait"),
+    (TcpState::LastAck, "LAST-ACK", "last-ack"),
+    (TcpState::Listen, "LISTEN", "listening"),
+    (TcpState::Closing, "CLOSING", "closing"),
+];
 
 /// Every `provenance`.
 pub fn provenance(provenance: Provenance) -> &'static str {

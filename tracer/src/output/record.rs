@@ -21,6 +21,8 @@ pub struct Record<'a> {
     pub process: Option<&'a Arc<Image>>,
     /// What it is about.
     pub connection: Option<&'a Connection>,
+    /// Everyone who holds its socket, where that was looked for.
+    pub holders: &'a [Arc<Image>],
     /// Zeek's letters.
     pub state: Option<ConnState>,
     /// What was carried.
@@ -98,11 +100,30 @@ impl<'a> Record<'a> {
                     ..empty
                 }
             }
+            Fact::ConnectionExisting {
+                connection,
+                process,
+                holders,
+                totals,
+            } => Self {
+                connection: Some(connection),
+                process,
+                holders,
+                totals,
+                state: Some(ConnState::OTH),
+                ..empty
+            },
             Fact::ListenOpened {
                 connection,
                 process,
-            }
-            | Fact::ListenClosed {
+                holders,
+            } => Self {
+                connection: Some(connection),
+                process,
+                holders,
+                ..empty
+            },
+            Fact::ListenClosed {
                 connection,
                 process,
             } => Self {
@@ -123,6 +144,7 @@ impl<'a> Record<'a> {
             action,
             process: None,
             connection: None,
+            holders: &[],
             state: None,
             totals: None,
             duration_ns: None,

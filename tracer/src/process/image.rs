@@ -106,6 +106,18 @@ impl Image {
             .is_some_and(|first| matches!(first.parent, Parent::Root))
     }
 
+    /// Whether `ancestor` forked it or one that did, as far as that is known for sure.
+    pub fn was_born_of(&self, ancestor: ProcessKey) -> bool {
+        let mut image = self;
+        while let Parent::Known(Relation::Birth, parent) = &image.parent {
+            if parent.key == ancestor {
+                return true;
+            }
+            image = parent;
+        }
+        false
+    }
+
     /// Whether `ancestor` is this process or one of its ancestors.
     pub fn descends_from(&self, ancestor: ProcessKey) -> bool {
         // A plain loop: this is asked of every event.

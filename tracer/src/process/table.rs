@@ -255,6 +255,21 @@ impl ProcessTable {
         ProcessId(handle)
     }
 
+    /// The process of a task, as it is.
+    pub fn find_task(&self, task: &Task) -> Option<ProcessId> {
+        self.find(task.tgid, task.start_ns).map(ProcessId)
+    }
+
+    /// The process of a task that was alive at `time`, which may be past: nothing is brought up to date.
+    /// `None` if the PID is another's by now.
+    pub fn found(&mut self, time: BootTime, task: &Task) -> Option<ProcessId> {
+        if let Some(id) = self.find_task(task) {
+            return Some(id);
+        }
+        let is_free = !self.by_tgid.contains_key(&task.tgid);
+        is_free.then(|| ProcessId(self.insert(time, Arc::new(unknown(task)), false)))
+    }
+
     /// A connection or a listener needs the process until it [releases](Self::release) it.
     pub(crate) fn hold(&mut self, id: ProcessId) {
         if let Some(process) = self.processes.get_mut(id.0) {

@@ -1,7 +1,7 @@
 //! `bench/budget.toml`: what tracing may cost, in instructions that it adds to an operation. A
-//! measurement becomes the budget by `--record`, and exceeds it otherwise or not.
+//! measurement becomes the budget by `--record`, and is compared with it otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -9,29 +9,39 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use toml::{Table, Value};
 
+use super::comparison::Comparison;
+use super::conditions::Conditions;
 use super::measurement::{Cost, Measurement};
 use crate::paths;
 use crate::test::matrix::Mode;
 
-/// A cost may exceed its budget by this part of it.
-const TOLERANCE: f64 = 0.02;
-
-/// The measurement's own uncertainty, as a part of what an operation costs without the tracer.
+/// The measurement's own uncertainty, as a part of what an operation costs without the tracer, if its rounds
+/// do not differ by more: where programs lie in memory changes what everything costs a little.
 const UNCERTAINTY: f64 = 0.001;
 
 const HEADER: &str = "\
 # What tracing may add to one operation, in instructions: in the kernel alone, and in total with the daemon
 # that writes JSON. By kernel, mode and workload, which are described in bench/src/kernel/workload.rs.
-# `programs` says how much of it each kernel program had, by the kernel's own count.
+# `programs` says how much of it each kernel program had, by the kernel's own count, and `measured_with` what
+# has to be the same for a comparison to mean something.
 # Written by `cargo xtask bench kernel --record`.
 ";
+
+const MEASURED_WITH: &str = "measured_with";
 
 /// Where something is measured: a kernel's label and a mode.
 pub(crate) type Place = (String, String);
 
-/// What may be spent, by place and workload.
+/// What may be spent in each place.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Budget(BTreeMap<Place, BTreeMap<String, Entry>>);
+pub(crate) struct Budget(BTreeMap<Place, OfPlace>);
+
+#[derive(Debug, Default, PartialEq)]
+struct OfPlace {
+    measured_with: Conditions,
+    /// By workload.
+    entries: BTreeMap<String, Entry>,
+}
 
 #[derive(Debug, Default, PartialEq)]
 struct Entry {
@@ -66,37 +76,49 @@ impl Budget {
     }
 
     /// Makes a measurement the budget of its place.
-    pub(crate) fn record(&mut self, place: &Place, measurement: &Measurement) {
+    pub(crate) fn record(
+        &mut self,
+        place: &Place,
+        measured_with: Conditions,
+        measurement: &Measurement,
+    ) {
         let costs = measurement.costs.iter();
         let entries = costs.map(|(workload, cost)| (workload.clone(), Entry::of(cost)));
-        self.0.insert(place.clone(), entries.collect());
+        let of_place = OfPlace {
+            measured_with,
+            entries: entries.collect(),
+        };
+        self.0.insert(place.clone(), of_place);
     }
 
-    /// Where a measurement exceeds its budget, each with the kernel programs that have changed.
-    pub(crate) fn excesses(&self, place: &Place, measurement: &Measurement) -> Vec<String> {
-        let mut excesses = Vec::new();
+    /// A measurement beside its budget, each kernel program included.
+    pub(crate) fn compare(
+        &self,
+        place: &Place,
+        measured_with: &Conditions,
+        measurement: &Measurement,
+    ) -> Comparison {
+        let nothing = OfPlace::default();
+        let of_place = self.0.get(place).unwrap_or(&nothing);
+        let title = format!("instructions added, {} {}", place.0, place.1);
+        let mut comparison = Comparison::new(title, measured_with, &of_place.measured_with);
         for (workload, cost) in &measurement.costs {
-            let what = format!("{} {}, {workload}", place.0, place.1);
-            let entry = self.0.get(place).and_then(|entries| entries.get(workload));
-            match entry {
-                Some(entry) => excesses.extend(entry.excess(cost).map(|said| what + ": " + &said)),
-                None => excesses.push(format!("{what}: no budget; record one with --record")),
+            match of_place.entries.get(workload) {
+                Some(entry) => entry.compare(workload, cost, &mut comparison),
+                None => comparison.unbudgeted(workload, whole(cost.total)),
             }
         }
-        excesses
+        comparison
     }
 
     fn parse(text: &str) -> Result<Self> {
         let table: Table = text.parse()?;
         let mut budget = BTreeMap::new();
         for (label, modes) in &table {
-            for (mode, workloads) in as_table(modes, label)? {
-                let mut entries = BTreeMap::new();
-                for (workload, entry) in as_table(workloads, mode)? {
-                    let entry = Entry::parse(entry).with_context(|| format!("{label} {mode}"))?;
-                    entries.insert(workload.clone(), entry);
-                }
-                budget.insert((label.clone(), mode.clone()), entries);
+            for (mode, of_place) in as_table(modes, label)? {
+                let of_place = OfPlace::parse(as_table(of_place, mode)?);
+                let of_place = of_place.with_context(|| format!("{label} {mode}"))?;
+                budget.insert((label.clone(), mode.clone()), of_place);
             }
         }
         Ok(Self(budget))
@@ -104,8 +126,14 @@ impl Budget {
 
     fn text(&self) -> String {
         let mut text = HEADER.to_owned();
-        for ((label, mode), entries) in &self.0 {
-            for (workload, entry) in entries {
+        for ((label, mode), of_place) in &self.0 {
+            let measured_with = of_place.measured_with.text();
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "\n[\"{label}\".{mode}]\n{MEASURED_WITH} = {measured_with}"
+            );
+            for (workload, entry) in &of_place.entries {
                 let Entry {
                     kernel,
                     total,
@@ -116,7 +144,6 @@ impl Budget {
                     .map(|(name, cost)| format!("{name} = {cost}"));
                 let programs: Vec<String> = programs.collect();
                 let programs = format!("{{ {} }}", programs.join(", ")).replace("{  }", "{}");
-                // Writing to a string does not fail.
                 let _ = write!(
                     text,
                     "\n[\"{label}\".{mode}.{workload}]\nkernel = {kernel}\ntotal = {total}\n\
@@ -125,6 +152,18 @@ impl Budget {
             }
         }
         text
+    }
+}
+
+impl OfPlace {
+    fn parse(table: &Table) -> Result<Self> {
+        let workloads = table.iter().filter(|(name, _)| *name != MEASURED_WITH);
+        let entries =
+            workloads.map(|(workload, entry)| Ok((workload.clone(), Entry::parse(entry)?)));
+        Ok(Self {
+            measured_with: Conditions::parse(table.get(MEASURED_WITH)),
+            entries: entries.collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -160,39 +199,27 @@ impl Entry {
         })
     }
 
-    /// What is exceeded, if anything is, for people.
-    fn excess(&self, cost: &Cost) -> Option<String> {
+    /// Lines about one workload: what is limited, then what it consists of.
+    fn compare(&self, workload: &str, cost: &Cost, comparison: &mut Comparison) {
         let now = Self::of(cost);
         // The kernel's own count is no difference of two large numbers.
-        let uncertainty = cost.bare * UNCERTAINTY;
-        let pairs = [
-            ("in the kernel", self.kernel, now.kernel, uncertainty),
+        let uncertainty = f64::max(cost.bare * UNCERTAINTY, cost.spread);
+        for (what, budget, now, uncertainty) in [
             ("in total", self.total, now.total, uncertainty),
+            ("in the kernel", self.kernel, now.kernel, uncertainty),
             ("by programs", self.by_programs(), now.by_programs(), 1.0),
-        ];
-        let exceeded = pairs.iter().filter(|(_, budget, now, uncertainty)| {
-            *now as f64 > *budget as f64 * (1.0 + TOLERANCE) + uncertainty
-        });
-        let exceeded: Vec<String> = exceeded
-            .map(|(what, budget, now, _)| format!("{now} instead of {budget} {what}"))
-            .collect();
-        (!exceeded.is_empty()).then(|| exceeded.join(", ") + &self.changes(&now))
+        ] {
+            comparison.limited(&format!("{workload}, {what}"), budget, now, uncertainty);
+        }
+        let names: BTreeSet<&String> = self.programs.keys().chain(now.programs.keys()).collect();
+        let cost = |entry: &Self, name: &String| entry.programs.get(name).copied().unwrap_or(0);
+        for name in names {
+            comparison.part(name, cost(self, name), cost(&now, name));
+        }
     }
 
     fn by_programs(&self) -> i64 {
         self.programs.values().sum()
-    }
-
-    /// Lines about the kernel programs, one each.
-    fn changes(&self, now: &Self) -> String {
-        let names = self.programs.keys().chain(now.programs.keys());
-        let names: std::collections::BTreeSet<&String> = names.collect();
-        let cost = |entry: &Self, name: &String| entry.programs.get(name).copied().unwrap_or(0);
-        let lines = names.into_iter().map(|name| {
-            let (before, now) = (cost(self, name), cost(now, name));
-            format!("\n  {name:16} {before:8} → {now:8}  {:+}", now - before)
-        });
-        lines.collect()
     }
 }
 
@@ -212,6 +239,7 @@ fn whole(number: f64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::Verdict;
     use super::*;
 
     fn cost(kernel: f64, total: f64, hook: f64) -> Measurement {
@@ -225,8 +253,13 @@ mod tests {
 
     fn budget(measurement: &Measurement) -> (Budget, Place) {
         let (mut budget, place) = (Budget::default(), place("6.12", Mode::Fentry));
-        budget.record(&place, measurement);
+        budget.record(&place, with("6.12.1"), measurement);
         (budget, place)
+    }
+
+    fn with(kernel: &str) -> Conditions {
+        let table = format!("kernel = \"{kernel}\"").parse().unwrap();
+        Conditions::parse(Some(&Value::Table(table)))
     }
 
     #[test]
@@ -243,24 +276,45 @@ mod tests {
     #[test]
     fn two_percent_more_is_borne() {
         let (budget, place) = budget(&cost(1000.0, 5000.0, 700.0));
-        let none: Vec<String> = Vec::new();
-        assert_eq!(budget.excesses(&place, &cost(1020.0, 5100.0, 0.0)), none);
+        let comparison = budget.compare(&place, &with("6.12.1"), &cost(1020.0, 5100.0, 714.0));
+        assert_eq!(comparison.verdict(), Verdict::Within, "{comparison}");
     }
 
     #[test]
     fn an_excess_names_the_program_that_has_changed() {
         let (budget, place) = budget(&cost(1000.0, 5000.0, 700.0));
-        let excesses = budget.excesses(&place, &cost(1021.0, 5100.0, 721.0));
-        let expected = "6.12 fentry, refused: 1021 instead of 1000 in the kernel, \
-                        721 instead of 700 by programs\n  \
-                        hook                  700 →      721  +21";
-        assert_eq!(excesses, [expected]);
+        let comparison = budget.compare(&place, &with("6.12.1"), &cost(1021.0, 5100.0, 721.0));
+        assert_eq!(comparison.verdict(), Verdict::Over);
+        let text = comparison.to_string();
+        let line = |begin: &str| {
+            text.lines()
+                .find(|line| line.trim_start().starts_with(begin))
+        };
+        assert!(
+            line("refused, in the kernel")
+                .unwrap()
+                .ends_with("+2.1 %  TOO MANY"),
+            "{text}"
+        );
+        assert!(
+            line("refused, in total").unwrap().ends_with("+2.0 %"),
+            "{text}"
+        );
+        assert!(line("hook").unwrap().ends_with("+3.0 %"), "{text}");
     }
 
     #[test]
-    fn a_place_without_a_budget_is_an_excess() {
-        let excesses =
-            Budget::default().excesses(&place("6.12", Mode::Fentry), &cost(1.0, 1.0, 1.0));
-        assert!(excesses[0].contains("--record"), "{excesses:?}");
+    fn another_kernel_is_not_judged() {
+        let (budget, place) = budget(&cost(1000.0, 5000.0, 700.0));
+        let comparison = budget.compare(&place, &with("6.12.2"), &cost(2000.0, 9000.0, 900.0));
+        assert_eq!(comparison.verdict(), Verdict::Incomparable);
+    }
+
+    #[test]
+    fn a_place_without_a_budget_is_not_judged() {
+        let (place, cost) = (place("6.12", Mode::Fentry), cost(1.0, 1.0, 1.0));
+        let comparison = Budget::default().compare(&place, &with("6.12.1"), &cost);
+        assert_eq!(comparison.verdict(), Verdict::Incomparable);
+        assert!(comparison.to_string().contains("--record"), "{comparison}");
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Cost {
     /// Added in all.
     pub(crate) total: f64,
     /// By how much rounds of one kind differed.
-    spread: f64,
+    pub(crate) spread: f64,
     /// By kernel program.
     pub(crate) programs: BTreeMap<String, Program>,
 }

@@ -2,12 +2,22 @@
 //! with the budgets in `bench/`.
 
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Result;
 
+use crate::setup;
+use crate::test::{self, libtest::Tally};
+
 mod budget;
+mod comparison;
+mod conditions;
+mod guest;
+mod host;
 mod kernel;
 mod measurement;
+mod peers;
+mod target;
 mod user;
 mod user_budget;
 
@@ -23,11 +33,38 @@ enum Subcommands {
     Kernel(kernel::Options),
     /// The daemon: a made-up ring through decoding, attribution, metrics and outputs
     User(user::Options),
+    /// This machine: latency, idle time, and the part of its rates that tracing leaves
+    Host(host::Options),
+    /// Other people's tracers beside this one, in emulated machines
+    Peers(peers::Options),
+    /// Both budgets, as far as `cargo xtask ci` holds a change against them
+    Check,
 }
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     match &options.subcommand {
         Subcommands::Kernel(options) => kernel::main(options),
         Subcommands::User(options) => user::main(options),
+        Subcommands::Host(options) => host::main(options),
+        Subcommands::Peers(options) => peers::main(options),
+        Subcommands::Check => {
+            setup::ensure(setup::Scope::Ci, true)?;
+            let tally = check()?;
+            println!("{}", test::closing_line(tally));
+            Ok(tally.exit_code())
+        }
     }
+}
+
+/// Holds this build against the budgets, as far as every change can wait for it: one guest, and callgrind
+/// beside it. Each keeps one processor busy, and counts what does not depend on how busy the other is.
+pub(crate) fn check() -> Result<Tally> {
+    let (guest, replay) = (kernel::programs()?, user::program()?);
+    let in_guest = || Ok(kernel::check(&guest)?.tally());
+    let in_replay = || Ok(user::check(&replay)?.tally());
+    Ok(thread::scope(|scope| {
+        let guest = scope.spawn(|| test::counted("budget of the hooks", in_guest));
+        let replay = test::counted("budget of the daemon", in_replay);
+        replay + guest.join().expect("a check does not panic")
+    }))
 }

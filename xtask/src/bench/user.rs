@@ -3,12 +3,14 @@
 //! few runs, because machines have other things to do.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::comparison::Verdict;
+use super::target::{Target, line};
 use super::user_budget::{self as budget, Budget};
 use crate::{artifacts, command, paths, setup};
 
@@ -32,49 +34,110 @@ pub(crate) struct Options {
     no_setup: bool,
 }
 
+/// What is made of the records.
+const OUTPUTS: [&str; 3] = ["none", "json", "compact"];
+
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Bench, !options.no_setup)?;
-    let bench = artifacts::bench_program("bench")?;
+    let bench = program()?;
+    let counted = count(&bench)?;
     let replay = |output: &str| {
         let what = format!("replaying with output {output}");
-        command::step(&what, || Replay::measure(&bench, output))
+        command::step(&what, || Replay::measure(&bench, output, &counted))
     };
     let (none, json, compact) = (replay("none")?, replay("json")?, replay("compact")?);
     let memory = |what| command::step(&format!("measuring {what}"), || resident(&bench, what));
     let (process, connection) = (memory("processes")?, memory("connections")?);
-    for line in [
-        none.instructions("decode, attribution, metrics", Some(600.0)),
-        none.allocations("decode, attribution, metrics", Some(0.0)),
-        at_least("replay without output", none.rate, "records/s", 1_500_000.0),
-        json.instructions("with JSON", Some(2_500.0)),
-        json.allocations("with JSON", None),
-        at_least("with JSON", json.line_rate, "lines/s", 400_000.0),
-        compact.instructions("with compact", None),
-        compact.allocations("with compact", None),
-        with_target("with compact", compact.line_rate, "lines/s", None),
-        at_most("memory of a living process", process, "bytes", 1024.0),
-        at_most("memory of an open connection", connection, "bytes", 300.0),
+    let at_least = |least: f64| Some(Target::AtLeast(least));
+    let at_most = |most: f64| Some(Target::AtMost(most));
+    for (what, figure, unit, target) in [
+        (
+            "decode, attribution, metrics",
+            none.instructions,
+            "instructions/record",
+            at_most(600.0),
+        ),
+        (
+            "decode, attribution, metrics",
+            none.allocations,
+            "allocations/record",
+            at_most(0.0),
+        ),
+        (
+            "replay without output",
+            none.rate,
+            "records/s",
+            at_least(1_500_000.0),
+        ),
+        (
+            "with JSON",
+            json.instructions,
+            "instructions/record",
+            at_most(2_500.0),
+        ),
+        ("with JSON", json.allocations, "allocations/record", None),
+        ("with JSON", json.line_rate, "lines/s", at_least(400_000.0)),
+        (
+            "with compact",
+            compact.instructions,
+            "instructions/record",
+            None,
+        ),
+        (
+            "with compact",
+            compact.allocations,
+            "allocations/record",
+            None,
+        ),
+        ("with compact", compact.line_rate, "lines/s", None),
+        (
+            "memory of a living process",
+            process,
+            "bytes",
+            at_most(1024.0),
+        ),
+        (
+            "memory of an open connection",
+            connection,
+            "bytes",
+            at_most(300.0),
+        ),
     ] {
-        println!("{line}");
+        println!("{}", line(what, figure, unit, target));
     }
-    let counted = [("none", none), ("json", json), ("compact", compact)];
-    let measured: Budget = counted
-        .iter()
-        .map(|(output, replay)| {
-            (
-                format!("record_{output}"),
-                replay.instructions.round() as u64,
-            )
-        })
-        .collect();
     if options.record {
-        budget::record(&measured)?;
+        budget::record(&counted)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(match budget::keeps(&measured)? {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    let comparison = budget::compare(&counted)?;
+    println!("\n{comparison}");
+    Ok(comparison.verdict().exit_code())
+}
+
+/// Builds what replays.
+pub(super) fn program() -> Result<PathBuf> {
+    artifacts::bench_program("bench")
+}
+
+/// The budget alone, without rates and memory.
+pub(super) fn check(bench: &Path) -> Result<Verdict> {
+    let comparison = budget::compare(&count(bench)?)?;
+    println!("\n{comparison}");
+    Ok(comparison.verdict())
+}
+
+/// Instructions for each record, by output, as the budget names it.
+fn count(bench: &Path) -> Result<Budget> {
+    let counted = OUTPUTS.map(|output| {
+        let what = format!("counting instructions with output {output}");
+        let count = command::step(&what, || instructions(bench, output))?;
+        Ok((key(output), count.round() as i64))
+    });
+    counted.into_iter().collect()
+}
+
+fn key(output: &str) -> String {
+    format!("record_{output}")
 }
 
 /// What a replay with one output costs.
@@ -90,9 +153,9 @@ struct Replay {
 }
 
 impl Replay {
-    fn measure(bench: &Path, output: &str) -> Result<Self> {
+    fn measure(bench: &Path, output: &str, counted: &Budget) -> Result<Self> {
         let mut replay = Self {
-            instructions: instructions(bench, output)?,
+            instructions: counted[&key(output)] as f64,
             allocations: 0.0,
             rate: 0.0,
             line_rate: 0.0,
@@ -106,24 +169,6 @@ impl Replay {
         }
         Ok(replay)
     }
-
-    fn instructions(&self, what: &str, target: Option<f64>) -> String {
-        with_target(
-            what,
-            self.instructions,
-            "instructions/record",
-            target.map(Target::AtMost).as_ref(),
-        )
-    }
-
-    fn allocations(&self, what: &str, target: Option<f64>) -> String {
-        with_target(
-            what,
-            self.allocations,
-            "allocations/record",
-            target.map(Target::AtMost).as_ref(),
-        )
-    }
 }
 
 /// Instructions for each record, as callgrind counts them.
@@ -133,6 +178,8 @@ fn instructions(bench: &Path, output: &str) -> Result<f64> {
     let profile = directory.join(format!("callgrind.{output}"));
     let mut valgrind = Command::new("valgrind");
     valgrind
+        // It would choose another memcpy.
+        .env_remove("GLIBC_TUNABLES")
         .args(["--quiet", "--tool=callgrind"])
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(format!("--toggle-collect={COUNTED_PART}"))
@@ -168,34 +215,4 @@ impl Figures {
             .as_f64()
             .with_context(|| format!("no {name} in {}", self.0))
     }
-}
-
-/// What a figure must not exceed, or must reach.
-#[derive(Clone, Copy)]
-enum Target {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-fn at_most(what: &str, value: f64, unit: &str, limit: f64) -> String {
-    with_target(what, value, unit, Some(&Target::AtMost(limit)))
-}
-
-fn at_least(what: &str, value: f64, unit: &str, limit: f64) -> String {
-    with_target(what, value, unit, Some(&Target::AtLeast(limit)))
-}
-
-/// A line of the table.
-fn with_target(what: &str, value: f64, unit: &str, target: Option<&Target>) -> String {
-    let (target, is_met) = match target {
-        Some(&Target::AtMost(limit)) => (format!("at most {limit}"), value <= limit),
-        Some(&Target::AtLeast(limit)) => (format!("at least {limit}"), value >= limit),
-        None => (String::new(), true),
-    };
-    // Small figures differ behind the point.
-    let decimals = if value < 10.0 { 4 } else { 0 };
-    let verdict = if is_met { "" } else { "  MISSED" };
-    format!("{what:30} {value:>11.decimals$} {unit:20} {target}{verdict}")
-        .trim_end()
-        .to_owned()
 }

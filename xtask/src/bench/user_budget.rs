@@ -6,53 +6,53 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use toml::Table;
 
+use super::comparison::Comparison;
+use super::conditions::Conditions;
 use crate::paths;
 
-/// So much more than the budget is noise, in per cent.
-const TOLERANCE: f64 = 2.0;
+const HEADER: &str = "\
+# Instructions that a record may cost the daemon, and with what they were counted.
+# Written by `cargo xtask bench user --record`.
+";
+
+/// Conditions of the counts.
+const MEASURED_WITH: &str = "measured_with";
 
 /// Instructions by what they were spent on.
-pub(super) type Budget = BTreeMap<String, u64>;
+pub(super) type Budget = BTreeMap<String, i64>;
 
-fn file() -> PathBuf {
-    paths::repository().join("bench/budget-user.toml")
-}
-
-fn read() -> Result<Budget> {
+/// What was measured beside the budget.
+pub(super) fn compare(measured: &Budget) -> Result<Comparison> {
     let file = file();
     let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    toml::from_str(&text).with_context(|| format!("understanding {}", file.display()))
-}
-
-/// Prints what was measured beside the budget. Returns whether all of it is within.
-pub(super) fn keeps(measured: &Budget) -> Result<bool> {
-    let budget = read()?;
-    let mut is_within = true;
-    println!("\nbudget, instructions:");
+    let budget: Table = text
+        .parse()
+        .with_context(|| format!("understanding {}", file.display()))?;
+    let measured_with = Conditions::parse(budget.get(MEASURED_WITH));
+    let title = "instructions of the daemon".to_owned();
+    let mut comparison = Comparison::new(title, &Conditions::of_replay()?, &measured_with);
     for (what, &count) in measured {
-        let Some(&allowed) = budget.get(what) else {
-            println!("  {what:32} {count:>9}  not in the budget: --record enters it");
-            is_within = false;
-            continue;
-        };
-        let percent = (count as f64 / allowed as f64 - 1.0) * 100.0;
-        let is_over = percent > TOLERANCE;
-        let verdict = if is_over { "  TOO MANY" } else { "" };
-        println!("  {what:32} {count:>9}  of {allowed:>9}  {percent:+.1} %{verdict}");
-        is_within &= !is_over;
+        match budget.get(what).and_then(toml::Value::as_integer) {
+            Some(allowed) => comparison.limited(what, allowed, count, 0.0),
+            None => comparison.unbudgeted(what, count),
+        }
     }
-    Ok(is_within)
+    Ok(comparison)
 }
 
 /// Makes what was measured the budget.
 pub(super) fn record(measured: &Budget) -> Result<()> {
-    let mut text =
-        "# Instructions that a record may cost the daemon; `cargo xtask bench user --record` writes this.\n\n"
-            .to_owned();
+    let conditions = Conditions::of_replay()?.text();
+    let mut text = format!("{HEADER}\n{MEASURED_WITH} = {conditions}\n");
     for (what, count) in measured {
         text += &format!("{what} = {count}\n");
     }
     let file = file();
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+}
+
+fn file() -> PathBuf {
+    paths::repository().join("bench/budget-user.toml")
 }

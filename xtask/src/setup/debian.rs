@@ -80,6 +80,24 @@ impl Archive {
         fs::remove_dir_all(&download).with_context(|| format!("removing {}", download.display()))
     }
 
+    /// Downloads packages of one suite, and all that they depend on, into `directory`.
+    pub(super) fn download_with_dependencies(
+        &self,
+        packages: &[&str],
+        suite: &str,
+        directory: &Path,
+    ) -> Result<()> {
+        let partial = directory.join("partial");
+        fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+        let mut get = self.command("apt-get");
+        get.args(["install", "--download-only", "--yes"])
+            .args(["--no-install-recommends", "--target-release", suite])
+            .args(["-o", "Debug::NoLocking=true"])
+            .arg("-o")
+            .arg(format!("Dir::Cache::archives={}", directory.display()));
+        command::run(get.args(packages))
+    }
+
     fn write(&self, name: &str, contents: &str) -> Result<()> {
         let file = self.directory.join(name);
         fs::write(&file, contents).with_context(|| format!("writing {}", file.display()))

@@ -17,6 +17,7 @@ mod cargo_deny;
 mod compiler;
 mod debian;
 pub(crate) mod kernels;
+pub(crate) mod peers;
 mod programs;
 mod prometheus;
 mod tools;
@@ -30,9 +31,28 @@ pub(crate) struct Options {
     /// Also what `cargo xtask bench` needs: Valgrind
     #[arg(long)]
     bench: bool,
-    /// All of it: what `cargo xtask ci` needs
+    /// What `cargo xtask bench peers` needs beside the tests: other people's tracers
+    #[arg(long)]
+    peers: bool,
+    /// All of it but those: what `cargo xtask ci` needs
     #[arg(long)]
     ci: bool,
+}
+
+impl Options {
+    fn scopes(&self) -> Vec<Scope> {
+        let asked = [
+            (self.tests, Scope::Tests),
+            (self.bench, Scope::Bench),
+            (self.peers, Scope::Peers),
+            (self.ci, Scope::Ci),
+        ];
+        let asked = asked.into_iter().filter(|(is_asked, _)| *is_asked);
+        [Scope::Build]
+            .into_iter()
+            .chain(asked.map(|(_, scope)| scope))
+            .collect()
+    }
 }
 
 /// How much is to be there.
@@ -41,13 +61,14 @@ pub(crate) enum Scope {
     Build,
     Tests,
     Bench,
-    /// Everything.
+    Peers,
+    /// Everything but other people's tracers.
     Ci,
 }
 
 impl Scope {
     fn includes(self, other: Self) -> bool {
-        other == Self::Build || other == self || self == Self::Ci
+        other == Self::Build || other == self || (self == Self::Ci && other != Self::Peers)
     }
 }
 
@@ -73,28 +94,22 @@ fn items() -> Vec<Item> {
     items.extend(kernels::items());
     items.push(valgrind::item());
     items.push(cargo_deny::item());
+    items.push(peers::item());
     items
 }
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
-    let scope = match options {
-        Options { ci: true, .. } => Scope::Ci,
-        Options {
-            tests: true,
-            bench: true,
-            ..
-        } => Scope::Ci,
-        Options { tests: true, .. } => Scope::Tests,
-        Options { bench: true, .. } => Scope::Bench,
-        _ => Scope::Build,
-    };
-    for item in items().iter().filter(|item| scope.includes(item.scope)) {
+    let scopes = options.scopes();
+    let is_wanted = |item: &&Item| scopes.iter().any(|scope| scope.includes(item.scope));
+    for item in items().iter().filter(is_wanted) {
         if let Some(place) = (item.find)() {
             eprintln!("xtask: {}: already there ({place})", item.name);
         }
     }
-    ensure(scope, true)?;
+    for scope in scopes {
+        ensure(scope, true)?;
+    }
     eprintln!(
         "xtask: set-up complete in {}",
         command::seconds(begin.elapsed())
@@ -131,6 +146,7 @@ fn by_hand(scope: Scope, missing: &[Item]) -> String {
         Scope::Build => "",
         Scope::Tests => " --tests",
         Scope::Bench => " --bench",
+        Scope::Peers => " --peers",
         Scope::Ci => " --ci",
     };
     let mut message = format!(
@@ -162,4 +178,18 @@ fn lock() -> Result<File> {
             .with_context(|| format!("locking {}", path.display()))?;
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scope;
+
+    #[test]
+    fn ci_needs_everything_but_other_peoples_tracers() {
+        for scope in [Scope::Build, Scope::Tests, Scope::Bench, Scope::Ci] {
+            assert!(Scope::Ci.includes(scope));
+        }
+        assert!(!Scope::Ci.includes(Scope::Peers));
+        assert!(Scope::Peers.includes(Scope::Peers) && Scope::Peers.includes(Scope::Build));
+    }
 }

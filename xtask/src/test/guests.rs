@@ -86,6 +86,7 @@ fn in_guest(
             .map(Into::into)
             .collect(),
         clock: vm::Clock::Host,
+        memory: vm::MEMORY,
         deadline: DEADLINE,
     };
     let log = vm::directory()?.join(format!("{name}.log"));

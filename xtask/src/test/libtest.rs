@@ -3,6 +3,7 @@
 
 use std::iter::Sum;
 use std::ops::Add;
+use std::process::ExitCode;
 
 /// What ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// One thing that passed.
+    pub(crate) const SUCCESS: Self = Self {
+        passed: 1,
+        failed: 0,
+        ignored: 0,
+    };
+
     /// One thing that failed without a closing line of its own.
     pub(crate) const FAILURE: Self = Self {
         passed: 0,
@@ -44,6 +52,15 @@ impl Tally {
     /// Whether everything that should run has run and passed.
     pub(crate) fn is_good(&self) -> bool {
         self.failed == 0 && self.ignored == 0
+    }
+
+    /// What the process says of it in the end.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        if self.is_good() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -92,11 +92,7 @@ impl fmt::Display for Row {
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     let tally = run(options)?;
     println!("{}", closing_line(tally));
-    Ok(if tally.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(tally.exit_code())
 }
 
 /// Runs everything and prints the summary.
@@ -120,6 +116,14 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
         return Ok(Tally::FAILURE);
     }
     Ok(tally)
+}
+
+/// A step whose error is told, and counted as one failure.
+pub(crate) fn counted(name: &str, work: impl FnOnce() -> Result<Tally>) -> Tally {
+    command::step(name, work).unwrap_or_else(|error| {
+        eprintln!("xtask: {name}: {error:#}");
+        Tally::FAILURE
+    })
 }
 
 /// The last line of `test` and `ci`.

@@ -1,12 +1,13 @@
 //! The guest's root: programs of this machine with the libraries that they need, the kernel's
 //! modules, and the plan of what to run. In go paths on this machine; out comes a cpio archive.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::cpio::Archive;
 use super::modules;
@@ -34,11 +35,17 @@ const PASSWD: &str =
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";
 
-/// A program of ours for the guest: where it is here, and where it will be there.
+/// Where a guest has shared libraries that are not this system's.
+pub(crate) const FOREIGN_LIBRARIES: &str = "/usr/lib/foreign";
+
+/// A program for the guest: where it is here, and where it will be there.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) here: PathBuf,
     pub(crate) there: PathBuf,
+    /// Directories with shared libraries that go before this system's, and in the guest are one:
+    /// [`FOREIGN_LIBRARIES`].
+    pub(crate) libraries: Vec<PathBuf>,
 }
 
 /// A root under construction.
@@ -73,12 +80,12 @@ impl Initramfs {
         Ok(root)
     }
 
-    /// Adds a program that we have built.
+    /// Adds a program that is none of the system's.
     pub(super) fn program(&mut self, program: &Program) -> Result<()> {
         let contents = fs::read(&program.here);
         let contents = contents.with_context(|| format!("reading {}", program.here.display()))?;
         self.archive.program(&program.there, &contents)?;
-        self.libraries(&program.here)
+        self.libraries(&program.here, &program.libraries)
     }
 
     /// Adds the modules that this kernel does not have built in, in the order of loading.
@@ -115,7 +122,7 @@ impl Initramfs {
         }
         let contents = fs::read(&here).with_context(|| format!("reading {}", here.display()))?;
         self.archive.program(&merged(&here), &contents)?;
-        self.libraries(&here)
+        self.libraries(&here, &[])
     }
 
     /// Adds busybox, and its applets under every name that is still free.
@@ -132,19 +139,33 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds the shared libraries that the dynamic linker would load.
-    fn libraries(&mut self, program: &Path) -> Result<()> {
+    /// Adds the shared libraries that the dynamic linker would load, those in `foreign` before others.
+    fn libraries(&mut self, program: &Path, foreign: &[PathBuf]) -> Result<()> {
+        let search = env::join_paths(foreign).context("directories of libraries")?;
         // It fails for a static program, which is no failure here.
         let listed = Command::new("ldd")
             .arg(program)
-            .env_remove("LD_LIBRARY_PATH")
+            .env("LD_LIBRARY_PATH", search)
             .output();
         let listed = listed.context("starting ldd")?.stdout;
-        for word in String::from_utf8_lossy(&listed).split_whitespace() {
+        let listed = String::from_utf8_lossy(&listed);
+        if let Some(line) = listed.lines().find(|line| line.contains("not found")) {
+            bail!(
+                "a library of {} is missing: {}",
+                program.display(),
+                line.trim()
+            );
+        }
+        for word in listed.split_whitespace() {
             let path = Path::new(word);
-            if path.is_absolute() && !self.archive.contains(&merged(path)) {
+            let is_foreign = foreign.iter().any(|directory| path.starts_with(directory));
+            let there = match path.file_name() {
+                Some(name) if is_foreign => Path::new(FOREIGN_LIBRARIES).join(name),
+                _ => merged(path),
+            };
+            if path.is_absolute() && !self.archive.contains(&there) {
                 let contents = fs::read(path).with_context(|| format!("reading {word}"))?;
-                self.archive.program(&merged(path), &contents)?;
+                self.archive.program(&there, &contents)?;
             }
         }
         Ok(())

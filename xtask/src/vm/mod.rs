@@ -26,6 +26,9 @@ pub(crate) use qemu::Clock;
 pub(crate) const TRACER: &str = "/usr/bin/tracer";
 pub(crate) const KERNEL_TESTS: &str = "/usr/bin/kernel-tests";
 
+/// What a guest has of it unless it needs more.
+pub(crate) const MEMORY: &str = "1G";
+
 /// Loopback connections that a test makes in a guest: emulated, each takes its time.
 const CONNECTIONS: &str = "1000";
 
@@ -57,6 +60,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) command: Vec<OsString>,
     pub(crate) clock: Clock,
+    /// As QEMU reads it.
+    pub(crate) memory: &'static str,
     pub(crate) deadline: Duration,
 }
 
@@ -93,6 +98,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
                 options.command.clone()
             },
             clock: Clock::Host,
+            memory: MEMORY,
             deadline: Duration::from_secs(options.deadline),
         };
         let input = if interactive {
@@ -132,6 +138,7 @@ pub(crate) fn programs(purpose: PathBuf, there: &str) -> Result<Vec<Program>> {
         Ok(Program {
             here,
             there: there.into(),
+            libraries: Vec::new(),
         })
     };
     Ok(vec![
@@ -160,6 +167,7 @@ impl Guest<'_> {
             initramfs: &initramfs,
             console: file("console"),
             clock: self.clock,
+            memory: self.memory,
             deadline: self.deadline,
         };
         let status = machine.run(stdin, stdout);

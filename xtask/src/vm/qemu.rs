@@ -75,6 +75,7 @@ pub(super) struct Machine<'a> {
     /// Where the kernel's console goes.
     pub(super) console: PathBuf,
     pub(super) clock: Clock,
+    pub(super) memory: &'static str,
     pub(super) deadline: Duration,
 }
 
@@ -110,7 +111,7 @@ impl Machine<'_> {
             paths::program("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into()),
         );
         qemu.args(self.clock.arguments())
-            .args(["-m", "1G"])
+            .args(["-m", self.memory])
             .args([
                 "-nodefaults",
                 "-no-user-config",

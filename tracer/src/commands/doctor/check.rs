@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::connection::table::ConnectionCounters;
 use crate::kernel::hooks::Moment;
 use crate::kernel::loader::Options;
 use crate::observation::{Fact, Loss, Observation, Sink};
@@ -11,7 +12,7 @@ use crate::session::{Blind, Session, StartError};
 use crate::state::Limits;
 
 /// What came of the session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Check {
     /// Why there was none.
     pub(super) error: Option<String>,
@@ -23,6 +24,8 @@ pub(super) struct Check {
     pub(super) checked: Vec<Moment>,
     /// What of it nothing showed.
     pub(super) blind: Vec<Blind>,
+    /// What the comparison with the kernel's own sockets found, or why there is none.
+    pub(super) sockets: Result<ConnectionCounters, String>,
     /// How many events there were meanwhile.
     pub(super) observations: u64,
     /// What was lost meanwhile.
@@ -51,8 +54,14 @@ impl Check {
     /// Starts a session, missing moments or not, and ends it.
     pub(super) fn run(options: &Options) -> Self {
         Self::try_run(options).unwrap_or_else(|error| Self {
+            sockets: Err(error.clone()),
             error: Some(error),
-            ..Self::default()
+            attach_took: Duration::ZERO,
+            start_took: Duration::ZERO,
+            checked: Vec::new(),
+            blind: Vec::new(),
+            observations: 0,
+            losses: Vec::new(),
         })
     }
 
@@ -68,13 +77,15 @@ impl Check {
             ..*options
         };
         let start = || Session::start(&options, Limits::default(), |_| Counter::default());
-        let session = start().map_err(|error: StartError| error.to_string())?;
+        let mut session = start().map_err(|error: StartError| error.to_string())?;
+        let compared = session.compare().map_err(|error| error.to_string());
         let mut check = Self {
             error: None,
             attach_took: session.attach_took,
             start_took: session.start_took,
             checked: session.checked,
             blind: session.blind,
+            sockets: compared.map(|()| session.pipeline.state().counters().connections),
             observations: 0,
             losses: Vec::new(),
         };

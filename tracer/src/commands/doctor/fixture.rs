@@ -1,6 +1,8 @@
 //! A report of a machine that refuses fentry and has no kprobes.
 
-use super::report::{CheckReport, MomentReport, Report, TaskIterator, Verdict, WayReport};
+use super::report::{
+    CheckReport, MomentReport, Report, SocketsReport, TaskIterator, Verdict, WayReport,
+};
 use crate::kernel::configuration::{Configuration, KernelOption};
 use crate::kernel::facts::{Facts, Mounts};
 use crate::kernel::privileges::Privilege;
@@ -29,6 +31,11 @@ pub(super) fn report() -> Report {
             seen: vec!["connect"],
             unseen: Vec::new(),
             unchecked: Vec::new(),
+            sockets: SocketsReport {
+                listeners: 3,
+                connections: 5,
+                ..SocketsReport::default()
+            },
             events: 9,
             losses: Vec::new(),
         }),

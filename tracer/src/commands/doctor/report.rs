@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::advice;
 use super::check::Check;
 use crate::commands::VERSION;
+use crate::connection::table::ConnectionCounters;
 use crate::kernel::facts::Facts;
-use crate::kernel::hooks::{HookMode, Moment, Way};
+use crate::kernel::hooks::{HookMode, Moment, Point, Way};
 use crate::kernel::loader::{LoadError, Options};
 use crate::kernel::privileges::Privilege;
 use crate::kernel::survey::{Survey, Surveyed, Trial};
@@ -91,9 +92,25 @@ pub(super) struct CheckReport {
     pub(super) unseen: Vec<&'static str>,
     /// Those that have a hook and were not tried.
     pub(super) unchecked: Vec<&'static str>,
+    pub(super) sockets: SocketsReport,
     /// Events of the host during the check.
     pub(super) events: u64,
     pub(super) losses: Vec<LossReport>,
+}
+
+/// What a comparison with the kernel's own sockets, of every network namespace, found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct SocketsReport {
+    pub(super) listeners: u64,
+    pub(super) connections: u64,
+    /// Connections that the hooks missed during the check.
+    pub(super) missed: u64,
+    /// Ends that the hooks missed.
+    pub(super) stale: u64,
+    /// Accepts that the hooks missed.
+    pub(super) repaired: u64,
+    /// Why there was no comparison.
+    pub(super) reason: Option<String>,
 }
 
 /// Something that was lost during the check.
@@ -157,7 +174,7 @@ impl MomentReport {
             name: surveyed.moment.name(),
             essential: surveyed.moment.is_essential(),
             chosen: chosen.map(|way| hooks(&way)),
-            lost: chosen.and_then(|way| lost(surveyed.moment, way.mode)),
+            lost: chosen.and_then(|way| lost(surveyed.moment, &way)),
             ways: surveyed
                 .trials
                 .iter()
@@ -210,9 +227,31 @@ impl CheckReport {
             seen: keys(&seen),
             unseen: keys(&unseen),
             unchecked: unchecked.map(|moment| moment.moment).collect(),
+            sockets: SocketsReport::new(check.sockets),
             events: check.observations,
             losses: check.losses.iter().map(LossReport::new).collect(),
             error: check.error,
+        }
+    }
+}
+
+impl SocketsReport {
+    fn new(compared: Result<ConnectionCounters, String>) -> Self {
+        match compared {
+            Ok(counters) => Self {
+                listeners: counters.listeners,
+                connections: counters.active_egress
+                    + counters.active_ingress
+                    + counters.active_unknown,
+                missed: counters.compared.missed,
+                stale: counters.compared.stale,
+                repaired: counters.compared.repaired,
+                reason: None,
+            },
+            Err(reason) => Self {
+                reason: Some(reason),
+                ..Self::default()
+            },
         }
     }
 }
@@ -262,10 +301,17 @@ fn hooks(way: &Way) -> Vec<String> {
 }
 
 /// What a way shows less of than the best one.
-fn lost(moment: Moment, mode: Option<HookMode>) -> Option<&'static str> {
-    match (moment, mode?) {
-        (Moment::Accept, HookMode::Kprobe) => {
-            Some("a kretprobe can miss an accept when very many are under way at once")
+fn lost(moment: Moment, way: &Way) -> Option<&'static str> {
+    let has = |wanted: fn(Point) -> bool| way.hooks.iter().any(|hook| wanted(hook.point));
+    match (moment, way.mode?) {
+        (Moment::Accept, HookMode::Fentry) if has(|point| matches!(point, Point::Fexit(..))) => {
+            Some("an accept that was already waiting when tracing began is not seen")
+        }
+        (Moment::Accept, HookMode::Kprobe) if has(|point| matches!(point, Point::Kretprobe(_))) => {
+            Some(
+                "an accept that was already waiting when tracing began is not seen, and one can be \
+                 missed when very many are under way at once",
+            )
         }
         (Moment::Accept, HookMode::Tracepoint) => Some(
             "an accept through io_uring that does not ask for the peer's address is attributed to the \

@@ -1,6 +1,8 @@
 //! The report for people: short sections of aligned columns.
 
-use super::report::{CheckReport, MomentReport, Report, TaskIterator, Verdict, WayReport};
+use super::report::{
+    CheckReport, MomentReport, Report, SocketsReport, TaskIterator, Verdict, WayReport,
+};
 use crate::kernel::btf::VMLINUX;
 use crate::kernel::configuration::KernelOption;
 use crate::kernel::facts::Facts;
@@ -210,6 +212,7 @@ fn about_check(report: &Report, check: &CheckReport) -> Vec<Row> {
         rows.push(vec![plain("not checked"), plain(names(&check.unchecked))]);
     }
     rows.extend(report.task_iterator.as_ref().map(processes));
+    rows.push(vec![plain("sockets"), sockets(&check.sockets)]);
     let lost: u64 = check.losses.iter().map(|loss| loss.count).sum();
     let lost = match lost {
         0 => good("nothing"),
@@ -228,6 +231,32 @@ fn processes(iterator: &TaskIterator) -> Row {
         )),
     };
     vec![plain("processes"), known]
+}
+
+/// What the comparison with the kernel's own sockets found.
+fn sockets(found: &SocketsReport) -> Cell {
+    let SocketsReport {
+        listeners,
+        connections,
+        missed,
+        stale,
+        repaired,
+        reason,
+    } = found;
+    if let Some(reason) = reason {
+        return bad(format!(
+            "older ones are not told, and what the hooks miss is not found: {reason}"
+        ));
+    }
+    let there = format!(
+        "{listeners} listening, {connections} connected, in every network namespace; by comparison \
+         {missed} missed, {stale} stale, {repaired} repaired"
+    );
+    if missed + stale + repaired == 0 {
+        good(there)
+    } else {
+        bad(there)
+    }
 }
 
 fn problems(page: &mut Page, report: &Report) {

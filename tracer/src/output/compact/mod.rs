@@ -8,6 +8,7 @@ pub(crate) mod paint;
 mod quantity;
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
@@ -163,6 +164,9 @@ impl Compact {
         if let Some(state) = record.state {
             write_all(out, format_args!("state={} ", names::state(state)));
         }
+        if !record.holders.is_empty() {
+            self.write_holders(record.holders, out);
+        }
         if let Some(totals) = record.totals {
             if let Some(rtt) = totals.rtt_us {
                 write_all(
@@ -172,6 +176,18 @@ impl Compact {
             }
             write_all(out, format_args!("retransmits={} ", totals.retransmits));
         }
+    }
+
+    fn write_holders(&self, holders: &[Arc<Image>], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"holders=");
+        for (index, holder) in holders.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_name(holder, out);
+            write_all(out, format_args!("[{}]", holder.key.tgid));
+        }
+        out.push(b' ');
     }
 
     fn write_process_details(&mut self, record: &Record<'_>, image: &Image, out: &mut Vec<u8>) {
@@ -239,6 +255,7 @@ fn verb(action: Action) -> (&'static str, Style) {
         Action::ConnectionOpened => ("open", Style::Good),
         Action::ConnectionAccepted => ("accept", Style::Inbound),
         Action::ConnectionFailed => ("fail", Style::Bad),
+        Action::ConnectionExisting => ("existing", Style::Faint),
         Action::ConnectionClosed => ("close", Style::Faint),
         Action::ListenOpened => ("listen", Style::Inbound),
         Action::ListenClosed => ("unlisten", Style::Faint),

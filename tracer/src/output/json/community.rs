@@ -3,12 +3,19 @@
 //! A connection has two or more events, and on loopback two sockets, all with the same ID, which
 //! costs a SHA-1: the last ones are kept.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use community_id::calculate_community_id;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest as _, Sha1};
 
 const PLACES: usize = 1024;
-const TCP: u8 = 6;
+
+/// The seed of flows that nobody sets apart.
+const SEED: [u8; 2] = [0, 0];
+/// `IPPROTO_TCP`, and a zero that fills up.
+const TCP: [u8; 2] = [6, 0];
+const VERSION: &[u8; 2] = b"1:";
 
 /// `1:` and the Base64 of a SHA-1.
 pub(super) type Text = [u8; 30];
@@ -36,7 +43,7 @@ impl CommunityIds {
         let ends = (one, other);
         let place = &mut self.places[place(one.port(), other.port())];
         if place.is_none_or(|kept| kept.ends != ends) {
-            *place = compute(ends).map(|text| Kept { ends, text });
+            *place = compute(one, other).map(|text| Kept { ends, text });
         }
         place.as_ref().map(|kept| &kept.text)
     }
@@ -47,11 +54,32 @@ fn place(one: u16, other: u16) -> usize {
     usize::from(one ^ other) % PLACES
 }
 
-fn compute(ends: (SocketAddr, SocketAddr)) -> Option<Text> {
-    let (one, other) = ends;
-    let ports = (Some(one.port()), Some(other.port()));
-    let id = calculate_community_id(0, one.ip(), other.ip(), ports.0, ports.1, TCP, false);
-    id.ok()?.as_bytes().try_into().ok()
+/// By the specification's version 1: the smaller end first. Both are of one family.
+fn compute(one: SocketAddr, other: SocketAddr) -> Option<Text> {
+    let (low, high) = if (one.ip(), one.port()) <= (other.ip(), other.port()) {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let mut hash = Sha1::new();
+    hash.update(SEED);
+    update_with_address(&mut hash, low.ip());
+    update_with_address(&mut hash, high.ip());
+    hash.update(TCP);
+    hash.update(low.port().to_be_bytes());
+    hash.update(high.port().to_be_bytes());
+    let mut text = [0; size_of::<Text>()];
+    let (version, digest) = text.split_at_mut(VERSION.len());
+    version.copy_from_slice(VERSION);
+    STANDARD.encode_slice(hash.finalize(), digest).ok()?;
+    Some(text)
+}
+
+fn update_with_address(hash: &mut Sha1, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => hash.update(address.octets()),
+        IpAddr::V6(address) => hash.update(address.octets()),
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +100,38 @@ mod tests {
         let mut ids = CommunityIds::new();
         assert_eq!(ids.of(one, other), Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
         assert_eq!(ids.of(other, one), Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
+    }
+
+    #[test]
+    fn every_flow_has_the_id_that_others_compute() {
+        let hosts = ["10.0.0.9", "10.0.0.10", "fe80::1", "2001:db8::7"];
+        let ports = [1, 80, 256, 65_535];
+        let mut ids = CommunityIds::new();
+        for (one, other) in hosts
+            .into_iter()
+            .flat_map(|one| hosts.map(|other| (one, other)))
+        {
+            for (from, to) in ports
+                .into_iter()
+                .flat_map(|from| ports.map(|to| (from, to)))
+            {
+                let (one, other): (IpAddr, IpAddr) = (one.parse().unwrap(), other.parse().unwrap());
+                if one.is_ipv4() != other.is_ipv4() {
+                    continue;
+                }
+                let ours = ids.of(SocketAddr::new(one, from), SocketAddr::new(other, to));
+                let theirs = community_id::calculate_community_id(
+                    0,
+                    one,
+                    other,
+                    Some(from),
+                    Some(to),
+                    6,
+                    false,
+                );
+                assert_eq!(ours.unwrap(), theirs.unwrap().as_bytes());
+            }
+        }
     }
 
     #[test]

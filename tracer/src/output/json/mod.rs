@@ -6,35 +6,41 @@
 mod community;
 mod object;
 mod process;
+mod socket;
+mod standing;
 
 use std::sync::Arc;
 
 use self::community::{CommunityIds, Text};
 use self::object::{Key, Object, key};
 use self::process::Processes;
+use self::standing::Standings;
 use super::action::Action;
-use super::names::{self, HookNames};
+use super::names;
 use super::record::{End, Ends, Record};
 use super::{Context, Format};
 use crate::clock::UtcClock;
 use crate::event::Errno;
 use crate::host::Host;
 use crate::identity::Identities;
-use crate::observation::{ConnState, Connection, Loss};
+use crate::kernel::netns;
+use crate::observation::{ConnState, Connection, Direction, Loss};
 use crate::process::image::Image;
 
 /// Formats events as JSON lines.
 pub struct Json {
     clock: UtcClock,
     identities: Identities,
-    hooks: HookNames,
-    /// The members of `event` that follow from the action, by [`Action`] and whether a connection
-    /// was refused.
+    /// From `ecs` to the sequence number, by [`Action`] and whether a connection was refused.
     classes: [[Vec<u8>; 2]; Action::ALL.len()],
+    /// `network` up to the community ID, by [`Direction`] and whether it is IPv4.
+    networks: [[Vec<u8>; 2]; Direction::ALL.len()],
+    standings: Standings,
     /// The member `host`, the same in every line.
     host: Vec<u8>,
     processes: Processes,
     community_ids: CommunityIds,
+    netns: netns::Names,
 }
 
 impl Json {
@@ -47,19 +53,23 @@ impl Json {
             clock,
             identities,
             classes: Action::ALL.map(|action| [false, true].map(|refused| class(action, refused))),
-            hooks: context.hooks,
+            networks: Direction::ALL
+                .map(|direction| [false, true].map(|is_ipv4| network(direction, is_ipv4))),
+            standings: Standings::new(context.hooks),
             host: host_member(&context.host),
             community_ids: CommunityIds::new(),
+            netns: context.netns,
         }
     }
 
-    fn event(&self, record: &Record<'_>, sequence: u64, event: &mut Object<'_>) {
+    fn event(&self, record: &Record<'_>, sequence: u64, line: &mut Object<'_>) {
         let refused = record.state == Some(ConnState::REJ);
-        event.members(&self.classes[record.action as usize][usize::from(refused)]);
-        event.number(key!("sequence"), sequence);
+        let mut event = line.begun(&self.classes[record.action as usize][usize::from(refused)]);
+        event.digits(sequence);
         if let Some(duration) = record.duration_ns {
             event.number(key!("duration"), duration);
         }
+        event.end();
     }
 
     fn network(&mut self, record: &Record<'_>, line: &mut Object<'_>) {
@@ -67,14 +77,12 @@ impl Json {
             return;
         };
         let ends = &record.ends();
-        line.object(key!("network"), |network| {
-            network.word(key!("transport"), "tcp");
-            network.word(key!("type"), if record.is_ipv4() { "ipv4" } else { "ipv6" });
-            network.word(key!("direction"), names::direction(connection.direction));
-            if let Some(id) = self.community_id(ends) {
-                network.word(key!("community_id"), id);
-            }
-        });
+        let direction = connection.direction as usize;
+        let mut network = line.begun(&self.networks[direction][usize::from(record.is_ipv4())]);
+        if let Some(id) = self.community_id(ends) {
+            network.word(key!("community_id"), id);
+        }
+        network.end();
         write_end(key!("source"), &ends.source, line);
         write_end(key!("destination"), &ends.destination, line);
     }
@@ -95,7 +103,10 @@ impl Json {
 
     fn tracer(&mut self, record: &Record<'_>, tracer: &mut Object<'_>) {
         if let Some(connection) = record.connection {
-            self.connection(connection, record.state, tracer);
+            self.connection(connection, record, tracer);
+        }
+        if !record.holders.is_empty() {
+            self.processes.write_holders(record.holders, tracer);
         }
         if let Some(totals) = record.totals {
             if let Some(rtt) = totals.rtt_us {
@@ -118,9 +129,9 @@ impl Json {
     }
 
     fn connection(
-        &self,
+        &mut self,
         connection: &Connection,
-        state: Option<ConnState>,
+        record: &Record<'_>,
         tracer: &mut Object<'_>,
     ) {
         tracer.word(
@@ -130,19 +141,18 @@ impl Json {
         if let Some(peer) = connection.peer {
             tracer.word(key!("peer_connection_id"), self.identities.connection(peer));
         }
-        if let Some(state) = state {
-            tracer.word(key!("state"), names::state(state));
+        tracer.members(self.standings.of(connection, record.state));
+        if connection.existing {
+            tracer.boolean(key!("existing"), true);
         }
-        if let Some(hook) = self.hooks.of(connection) {
-            tracer.word(key!("hook"), hook);
-        }
-        tracer.word(
-            key!("owner_provenance"),
-            names::provenance(connection.owner_provenance),
-        );
         if connection.endpoints.netns != 0 {
+            let id = connection.endpoints.netns;
+            let name = self.netns.of(id, record.time);
             tracer.object(key!("netns"), |netns| {
-                netns.number(key!("id"), connection.endpoints.netns);
+                netns.number(key!("id"), id);
+                if let Some(name) = name {
+                    netns.text(key!("name"), name);
+                }
             });
         }
     }
@@ -152,8 +162,7 @@ impl Format for Json {
     fn line(&mut self, record: &Record<'_>, sequence: u64, out: &mut Vec<u8>) {
         let mut line = Object::begin(out);
         line.word(key!("@timestamp"), self.clock.render(record.time));
-        line.members(br#""ecs":{"version":"9.0.0"}"#);
-        line.object(key!("event"), |event| self.event(record, sequence, event));
+        self.event(record, sequence, &mut line);
         self.network(record, &mut line);
         if let Some(image) = record.process {
             self.process(image, record, &mut line);
@@ -168,10 +177,12 @@ impl Format for Json {
     }
 }
 
-/// The members of `event` that follow from the action.
+/// From `ecs` to where the sequence number goes: what follows from the action alone.
 fn class(action: Action, refused: bool) -> Vec<u8> {
-    let mut members = Vec::new();
-    let mut event = Object::members_only(&mut members);
+    let mut text = Vec::new();
+    let mut line = Object::members_only(&mut text);
+    line.members(br#""ecs":{"version":"9.0.0"}"#);
+    let mut event = Object::begin(line.key(key!("event")));
     event.word(key!("kind"), action.kind());
     if !action.category().is_empty() {
         event.words(key!("category"), action.category());
@@ -181,7 +192,19 @@ fn class(action: Action, refused: bool) -> Vec<u8> {
     if let Some(outcome) = action.outcome() {
         event.word(key!("outcome"), outcome);
     }
-    members
+    event.key(key!("sequence"));
+    text
+}
+
+/// The member `network`, open for the community ID.
+fn network(direction: Direction, is_ipv4: bool) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut line = Object::members_only(&mut text);
+    let mut network = Object::begin(line.key(key!("network")));
+    network.word(key!("transport"), "tcp");
+    network.word(key!("type"), if is_ipv4 { "ipv4" } else { "ipv6" });
+    network.word(key!("direction"), names::direction(direction));
+    text
 }
 
 /// An end of which nothing is known is absent.

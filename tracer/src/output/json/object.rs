@@ -111,9 +111,7 @@ impl<'a> Object<'a> {
     /// A number.
     #[inline(always)]
     pub(super) fn number(&mut self, key: Key, number: impl itoa::Integer) {
-        let mut digits = itoa::Buffer::new();
-        self.key(key)
-            .extend_from_slice(digits.format(number).as_bytes());
+        write_number(number, self.key(key));
     }
 
     /// `true` or `false`.
@@ -127,6 +125,22 @@ impl<'a> Object<'a> {
         let out = self.name(key.string);
         write_ip(ip, out);
         out.push(b'"');
+    }
+
+    /// Writes members of which the last is an object that is still open, and returns that.
+    #[inline]
+    pub(super) fn begun(&mut self, members: &[u8]) -> Object<'_> {
+        self.members(members);
+        Object {
+            out: self.out,
+            is_empty: false,
+        }
+    }
+
+    /// The value of a number whose name has been written.
+    #[inline(always)]
+    pub(super) fn digits(&mut self, number: impl itoa::Integer) {
+        write_number(number, self.out);
     }
 
     /// Members that were rendered before, without braces.
@@ -157,6 +171,12 @@ pub(super) fn write_list<T>(
     out.push(b']');
 }
 
+#[inline(always)]
+fn write_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(number).as_bytes());
+}
+
 /// Appends a string that needs no escapes.
 #[inline]
 pub(super) fn write_word(word: impl AsRef<[u8]>, out: &mut Vec<u8>) {
@@ -167,6 +187,9 @@ pub(super) fn write_word(word: impl AsRef<[u8]>, out: &mut Vec<u8>) {
 
 /// Appends a string of the outside world.
 pub(super) fn write_bytes(bytes: &[u8], escape: bool, out: &mut Vec<u8>) {
+    if text::is_plain(bytes) {
+        return write_word(bytes, out);
+    }
     out.push(b'"');
     match std::str::from_utf8(bytes) {
         Ok(text) if !escape => text::write_json(text, out),

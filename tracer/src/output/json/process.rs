@@ -95,6 +95,29 @@ impl Processes {
         way
     }
 
+    /// Everyone who holds a socket.
+    pub(super) fn write_holders(&self, holders: &[Arc<Image>], object: &mut Object<'_>) {
+        write_list(holders, object.key(key!("holders")), |holder, out| {
+            let mut object = Object::begin(out);
+            self.renderer.identity(holder, &mut object);
+            let mut escaped = Vec::new();
+            for (field, key, bytes) in [
+                ("name", key!("name"), holder.name.as_bytes()),
+                ("executable", key!("executable"), &holder.program.executable),
+            ] {
+                let escape = text::needs_escaping(bytes);
+                escaped.extend(escape.then_some(field));
+                if !bytes.is_empty() {
+                    object.bytes(key, bytes, escape);
+                }
+            }
+            if !escaped.is_empty() {
+                object.words(key!("escaped"), &escaped);
+            }
+            object.end();
+        });
+    }
+
     /// Drops what is kept of a process that has exited.
     pub(super) fn forget(&mut self, key: ProcessKey) {
         for way in &mut self.sets[place(key)].ways {
@@ -191,11 +214,15 @@ impl Renderer {
 
     /// A string of the outside world; an empty one is one that is not known.
     fn text(&mut self, field: &'static str, key: Key, bytes: &[u8], object: &mut Object<'_>) {
-        if !bytes.is_empty() {
-            let escape = text::needs_escaping(bytes);
-            self.escaped.extend(escape.then_some(field));
-            object.bytes(key, bytes, escape);
+        if bytes.is_empty() {
+            return;
         }
+        if text::is_plain(bytes) {
+            return object.word(key, bytes);
+        }
+        let escape = text::needs_escaping(bytes);
+        self.escaped.extend(escape.then_some(field));
+        object.bytes(key, bytes, escape);
     }
 
     /// `command_line` joins the arguments by spaces, as `ps` does; `args` keeps them apart.
@@ -204,26 +231,29 @@ impl Renderer {
             return;
         };
         let block = block.strip_suffix(b"\0").unwrap_or(block);
-        let escape = text::needs_escaping(block);
-        if escape {
-            self.escaped
-                .extend(["process.args", "process.command_line"]);
-        }
-        let arguments = (!block.is_empty()).then(|| block.split(|&byte| byte == 0));
-        write_list(
-            arguments.into_iter().flatten(),
-            object.key(key!("args")),
-            |argument, out| {
-                write_bytes(argument, escape, out);
-            },
-        );
         self.line.clear();
         self.line.extend(
             block
                 .iter()
                 .map(|&byte| if byte == 0 { b' ' } else { byte }),
         );
-        object.bytes(key!("command_line"), &self.line, escape);
+        let escape = text::needs_escaping(&self.line);
+        if escape {
+            self.escaped
+                .extend(["process.args", "process.command_line"]);
+        }
+        let arguments = (!block.is_empty()).then(|| block.split(|&byte| byte == 0));
+        let arguments = arguments.into_iter().flatten();
+        let args = object.key(key!("args"));
+        if text::is_plain(&self.line) {
+            write_list(arguments, args, write_word);
+            object.word(key!("command_line"), &self.line);
+        } else {
+            write_list(arguments, args, |argument, out| {
+                write_bytes(argument, escape, out);
+            });
+            object.bytes(key!("command_line"), &self.line, escape);
+        }
         if program.arguments_truncated {
             object.boolean(key!("args_truncated"), true);
         }
@@ -239,8 +269,11 @@ impl Renderer {
         object.boolean(key!("lineage_complete"), image.lineage_complete());
         let mut line = std::mem::take(&mut self.line);
         line.clear();
-        write_lineage(image, &mut line);
-        self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
+        if write_lineage(image, &mut line) {
+            object.word(key!("lineage_text"), &line);
+        } else {
+            self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
+        }
         self.line = line;
         self.marks(image, object);
     }

@@ -1,0 +1,350 @@
+//! Comparison with the kernel's own sockets: at the start to find what was there before, and from time to
+//! time to find what was missed.
+//!
+//! In: which sockets processes hold, and what lies where others were. Out: entries for what no record
+//! told of, and the end of those whose socket is gone.
+//!
+//! What was found goes into the order of the records. A record of a socket may be older than the look at
+//! it, and then tells more than the look does, or younger, and then happens to what was found. So each
+//! socket waits until a record needs to know what was found, or until all records before the end of the
+//! walk have been applied.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use super::endpoints::Ends;
+use super::entry::{Entry, LASTING, Phase, WAITING_NS};
+use super::holders::Holders;
+use super::table::{ConnectionTable, Context};
+use crate::arena::Handle;
+use crate::event::{
+    BootTime, Close, Endpoints, EventKind, ExaminedSocket, HeldSocket, SocketId, TcpState,
+};
+use crate::observation::{Direction, Fact, Opening};
+use crate::process::image::Provenance;
+use crate::state::Snapshot;
+
+/// What was found and is not yet entered.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    found: HashMap<SocketId, Found, foldhash::fast::RandomState>,
+    /// Listeners, by time: whoever is found connected may be theirs.
+    listeners: VecDeque<(BootTime, SocketId)>,
+    examined: Vec<ExaminedSocket>,
+    begun_at: BootTime,
+    complete_at: BootTime,
+}
+
+/// A socket that somebody holds.
+#[derive(Clone, Debug)]
+struct Found {
+    time: BootTime,
+    close: Close,
+    ends: Ends,
+    holders: Holders,
+}
+
+impl Found {
+    fn state(&self) -> TcpState {
+        self.close.old_state
+    }
+
+    /// Everyone who holds one socket. If the socket's address was another's before, the latest counts.
+    fn add(found: &mut HashMap<SocketId, Found, foldhash::fast::RandomState>, held: &HeldSocket) {
+        let ends = Ends::from(&held.close.endpoints);
+        let new = || Found {
+            time: held.time,
+            close: held.close,
+            ends,
+            holders: Holders::default(),
+        };
+        let it = found.entry(held.close.socket).or_insert_with(new);
+        if !it.ends.agree_with(&ends) {
+            *it = new();
+        }
+        (it.time, it.close, it.ends) = (held.time, held.close, ends);
+        it.holders.add(&held.holder, held.descriptor);
+    }
+}
+
+impl Comparison {
+    fn new(snapshot: Snapshot) -> Self {
+        let mut found = HashMap::default();
+        for held in &snapshot.held {
+            Found::add(&mut found, held);
+        }
+        let listens = |found: &&Found| found.state() == TcpState::Listen;
+        let listeners = found.values().filter(listens);
+        let mut listeners: Vec<_> = listeners
+            .map(|found| (found.time, found.close.socket))
+            .collect();
+        listeners.sort_unstable_by_key(|(time, socket)| (*time, socket.0));
+        Comparison {
+            found,
+            listeners: listeners.into(),
+            examined: snapshot.examined,
+            begun_at: snapshot.begun_at,
+            complete_at: snapshot.complete_at,
+        }
+    }
+
+    /// All that is left, listeners first, then by time.
+    fn take(&mut self) -> Vec<Found> {
+        let mut all: Vec<Found> = self.found.drain().map(|(_, found)| found).collect();
+        let is_listener = |found: &Found| found.state() == TcpState::Listen;
+        all.sort_unstable_by_key(|it| (!is_listener(it), it.time, it.close.socket.0));
+        all
+    }
+}
+
+impl ConnectionTable {
+    /// Begins a comparison: it is over when [`settle`](Self::settle) is told that the records up to its
+    /// end have been applied.
+    pub(crate) fn compare(&mut self, snapshot: Snapshot) {
+        self.comparison = Some(Box::new(Comparison::new(snapshot)));
+    }
+
+    /// Whether a comparison waits for records.
+    #[inline]
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.comparison.is_some()
+    }
+
+    /// Entries that nobody holds although nothing happened to them since `before`: those whose socket is
+    /// perhaps gone.
+    pub(crate) fn suspects(&self, snapshot: &Snapshot, limit: usize) -> Vec<SocketId> {
+        let held = snapshot.held.iter().map(|held| held.close.socket);
+        let held: hashbrown::HashSet<SocketId, foldhash::fast::RandomState> = held.collect();
+        let entries = self.entries.iter();
+        let lasting = entries.filter(|entry| entry.phase.list() == LASTING);
+        let suspects = lasting
+            .filter(|entry| entry.since < snapshot.begun_at && !held.contains(&entry.socket));
+        suspects.map(|entry| entry.socket).take(limit).collect()
+    }
+
+    /// The record `kind` is the next to be applied. What was found of its socket comes first, if the
+    /// record happened to that.
+    pub(crate) fn reconcile(
+        &mut self,
+        time: BootTime,
+        kind: &EventKind<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let socket = match kind {
+            EventKind::Close(close) => close.socket,
+            EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => *socket,
+            EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {
+                moment.socket
+            }
+            _ => return,
+        };
+        let Some(comparison) = &mut self.comparison else {
+            return;
+        };
+        let Some(found) = comparison.found.get(&socket) else {
+            return;
+        };
+        let comes_first = match kind {
+            // Whatever the times say: it was not closed yet when it was looked at.
+            EventKind::Close(close) => found.ends.agree_with(&Ends::from(&close.endpoints)),
+            // The look saw the change that this connect tells of.
+            EventKind::Connect(_) if found.state() == TcpState::SynSent => {
+                comparison.found.remove(&socket);
+                return;
+            }
+            EventKind::Established {
+                endpoints, inbound, ..
+            } => !inbound && found.ends.agree_with(&Ends::from(endpoints)),
+            _ => found.time <= time,
+        };
+        // A pending attempt of which the record tells.
+        let is_known = self.find(socket).is_some();
+        let is_needed = !matches!(kind, EventKind::Established { .. }) || !is_known;
+        if comes_first && is_needed {
+            self.settle_one(socket, time, context);
+        }
+    }
+
+    /// Enters what was found, once the records before `drained_up_to` have been applied.
+    pub(crate) fn settle(&mut self, drained_up_to: BootTime, context: &mut Context<'_>) {
+        let is_complete = |it: &mut Box<Comparison>| drained_up_to >= it.complete_at;
+        let Some(mut comparison) = self.comparison.take_if(is_complete) else {
+            return;
+        };
+        for found in comparison.take() {
+            self.enter(&found, context);
+        }
+        for examined in &comparison.examined {
+            self.judge(examined, comparison.begun_at, context);
+        }
+        self.counters.compared.runs += 1;
+    }
+
+    /// Whether an entry is a connection between these ends that was found open.
+    pub(super) fn was_found(&self, socket: SocketId, ends: &Ends) -> bool {
+        self.find(socket).is_some_and(|handle| {
+            let entry = &self.entries[handle];
+            entry.existing && matches!(entry.phase, Phase::Open) && entry.ends.agree_with(ends)
+        })
+    }
+
+    /// Enters one socket before its time, after the listeners that were found before it.
+    fn settle_one(&mut self, socket: SocketId, time: BootTime, context: &mut Context<'_>) {
+        let Some(comparison) = &mut self.comparison else {
+            return;
+        };
+        let mut due = Vec::new();
+        while let Some((at, listener)) = comparison.listeners.pop_front_if(|(at, _)| *at <= time) {
+            due.extend(
+                comparison
+                    .found
+                    .remove(&listener)
+                    .filter(|it| it.time == at),
+            );
+        }
+        due.extend(comparison.found.remove(&socket));
+        for found in &due {
+            self.enter(found, context);
+        }
+    }
+
+    /// Makes an entry for what was found, unless the records told of it.
+    fn enter(&mut self, found: &Found, context: &mut Context<'_>) {
+        if let Some(handle) = self.find(found.close.socket) {
+            let entry = &self.entries[handle];
+            if entry.ends.agree_with(&found.ends) {
+                let waited = found.time.since(entry.since);
+                if matches!(entry.phase, Phase::Unaccepted) && waited > WAITING_NS {
+                    self.repair(handle, found, context);
+                }
+                return;
+            }
+            self.drop_stale(handle, context);
+        }
+        // To be found again and again would make others go again and again.
+        if self.is_full() {
+            self.counters.evictions += u64::from(self.counters.compared.runs == 0);
+            return;
+        }
+        match found.state() {
+            TcpState::Listen => self.enter_listener(found, context),
+            TcpState::SynSent => {
+                let thread = found.holders.thread();
+                self.enter_entry(
+                    found,
+                    Phase::Connecting { thread },
+                    Direction::Egress,
+                    context,
+                );
+            }
+            TcpState::Established
+            | TcpState::FinWait1
+            | TcpState::FinWait2
+            | TcpState::CloseWait
+            | TcpState::LastAck
+            | TcpState::Closing => self.enter_connection(found, context),
+            _ => {}
+        }
+    }
+
+    fn enter_listener(&mut self, found: &Found, context: &mut Context<'_>) {
+        let handle = self.enter_entry(found, Phase::Listening, Direction::Ingress, context);
+        self.listeners.add(handle, &found.close.endpoints);
+        let holders = found.holders.images(context.processes);
+        let entry = &self.entries[handle];
+        context.observe_at(
+            found.time,
+            Fact::ListenOpened {
+                connection: &entry.connection(),
+                process: entry.process_at_open(),
+                holders: &holders,
+            },
+        );
+    }
+
+    fn enter_connection(&mut self, found: &Found, context: &mut Context<'_>) {
+        let is_listeners = self.listeners.find(&found.close.endpoints).next().is_some();
+        let direction = if is_listeners {
+            Direction::Ingress
+        } else {
+            Direction::Unknown
+        };
+        let handle = self.enter_entry(found, Phase::Open, direction, context);
+        self.counters.unattributed += u64::from(self.entries[handle].owner.is_none());
+        let holders = found.holders.images(context.processes);
+        let entry = &self.entries[handle];
+        context.observe_at(
+            found.time,
+            Fact::ConnectionExisting {
+                connection: &entry.connection(),
+                process: entry.process_at_open(),
+                holders: &holders,
+                totals: found.close.totals,
+            },
+        );
+    }
+
+    fn enter_entry(
+        &mut self,
+        found: &Found,
+        phase: Phase,
+        direction: Direction,
+        context: &mut Context<'_>,
+    ) -> Handle {
+        let owner = found.holders.owner(found.time, context.processes);
+        let entry = Entry {
+            direction,
+            owner_provenance: inferred(owner.is_some()),
+            owner,
+            opening: Opening::Inventory,
+            // An attempt is seen to open, or to fail.
+            existing: !matches!(phase, Phase::Connecting { .. }),
+            ..self.unknown(found.close.socket, found.ends, phase, found.time)
+        };
+        // The first comparison finds what there was before.
+        self.counters.compared.missed += u64::from(self.counters.compared.runs > 0);
+        self.insert(entry, context)
+    }
+
+    /// Somebody holds a connection that had been waiting to be accepted: nobody saw how he got it.
+    fn repair(&mut self, handle: Handle, found: &Found, context: &mut Context<'_>) {
+        let owner = found.holders.owner(found.time, context.processes);
+        self.set_phase(handle, Phase::Open, found.time);
+        let entry = &mut self.entries[handle];
+        entry.owner_provenance = inferred(owner.is_some());
+        entry.owner = owner;
+        entry.opening = Opening::Inventory;
+        self.counters.compared.repaired += 1;
+        self.counters.unattributed += u64::from(entry.owner.is_none());
+        context.observe_at(
+            found.time,
+            Fact::ConnectionAccepted {
+                connection: &entry.connection(),
+                process: entry.process_at_open(),
+            },
+        );
+    }
+
+    /// Ends the entry of a socket that nobody holds and whose place is empty or taken by another.
+    fn judge(&mut self, examined: &ExaminedSocket, begun_at: BootTime, context: &mut Context<'_>) {
+        let Some(handle) = self.find(examined.socket) else {
+            return;
+        };
+        let entry = &self.entries[handle];
+        let is_there = |there: &Endpoints| entry.ends.agree_with(&Ends::from(there));
+        let is_same = examined.found.as_ref().is_some_and(is_there);
+        if !is_same && entry.since < begun_at && entry.phase.list() == LASTING {
+            self.drop_stale(handle, context);
+            self.counters.compared.stale += 1;
+        }
+    }
+}
+
+fn inferred(is_known: bool) -> Provenance {
+    if is_known {
+        Provenance::Inferred
+    } else {
+        Provenance::Unknown
+    }
+}
