@@ -1,6 +1,6 @@
 //! Many connections in many ways, at full speed, by several processes: `mix`, and the roles in it.
 //!
-//! Connection number `i` goes to the address 127.1.0.0 + `i`, so that each end knows its number from its
+//! Connection number `i` goes to the address 127.64.0.0 + `i`, so that each end knows its number from its
 //! socket, and whoever reads the tracer's output from the destination. What is done with it follows from
 //! the number alone; who did it, each process writes down (see [`truth`]).
 

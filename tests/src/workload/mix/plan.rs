@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The address of number 0. Nothing else uses this network.
-const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
+/// The address of number 0: in a part of the loopback network that nothing else uses.
+const FIRST: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 0);
 
 /// How a server takes connections: with one thread that asks for the peer's address, with one that
 /// does not, with two threads, with forked workers, through io_uring.
