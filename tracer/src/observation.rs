@@ -271,4 +271,8 @@ pub trait Sink {
     fn observe(&mut self, observation: &Observation<'_>);
     /// A batch is over: hand on what was collected.
     fn flush(&mut self);
+    /// Whether it would take some hundred observations more without losing one. What can wait, waits.
+    fn has_room(&self) -> bool {
+        true
+    }
 }

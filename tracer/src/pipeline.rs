@@ -22,6 +22,9 @@ use crate::{
 /// few, each of which costs as much as some sixty records.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How many sockets that a comparison found are told in a turn.
+const SETTLED: usize = 256;
+
 /// Records between two looks at signals and the network.
 const BATCH: usize = 4096;
 
@@ -86,7 +89,7 @@ impl<S: Sink> Pipeline<S> {
     /// Waits until there are records, or what is held has waited long enough, and takes them in.
     /// Cancelling it loses nothing.
     pub async fn turn(&mut self) -> io::Result<()> {
-        let due = self.state.due();
+        let due = self.due();
         tokio::select! {
             ready = self.ring.readable() => {
                 ready?.clear_ready();
@@ -131,6 +134,9 @@ impl<S: Sink> Pipeline<S> {
         }
         if count < limit {
             self.state.advance(begin, &mut self.sinks);
+            if self.sinks.has_room() {
+                self.state.settle(begin, SETTLED, &mut self.sinks);
+            }
         }
         self.sinks.flush();
         count
@@ -157,10 +163,28 @@ impl<S: Sink> Pipeline<S> {
         Ok(self.state.counters())
     }
 
-    /// Compares the state with the kernel's own sockets, when the records up to then have been taken in.
+    /// Compares the state with the kernel's own sockets. What that finds is told from turn to turn, as the
+    /// sinks have room for it.
     pub fn compare(&mut self, snapshot: Snapshot) {
         self.state.compare(snapshot);
         self.take_all();
+    }
+
+    /// Tells at once what a comparison found.
+    pub fn settle(&mut self) {
+        self.take_all();
+        self.state
+            .settle(clock::boot_time(), usize::MAX, &mut self.sinks);
+    }
+
+    /// When to take a turn although no record comes.
+    fn due(&self) -> Option<BootTime> {
+        let now = clock::boot_time();
+        let next = self
+            .state
+            .is_comparing()
+            .then(|| BootTime(now.0 + GATHER.as_nanos() as u64));
+        [self.state.due(), next].into_iter().flatten().min()
     }
 
     /// The kernel side's own counters.

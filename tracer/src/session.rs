@@ -144,6 +144,9 @@ impl<S: Sink> Session<S> {
     /// Compares what the records told with the kernel's own sockets: repairs and counts what was missed.
     pub fn compare(&mut self) -> io::Result<()> {
         self.pipeline.take_all();
+        if self.pipeline.state().is_comparing() {
+            return Ok(()); // The last one is still being told.
+        }
         let mut snapshot = sockets::snapshot(&mut self.programs)?;
         let state = self.pipeline.state();
         let suspects = state.suspects(&snapshot, sockets::EXAMINED_LIMIT);

@@ -90,8 +90,8 @@ impl State {
     }
 
     /// Takes the kernel's own sockets. The first time, these are what was there before; later, what is
-    /// not known was missed. It is told in [`advance`](Self::advance), when the records up to then have
-    /// been applied, or with the record that happened to it.
+    /// not known was missed. It is told by [`settle`](Self::settle), when the records up to then have been
+    /// applied, or with the record that happened to it.
     pub fn compare(&mut self, snapshot: Snapshot) {
         self.connections.compare(snapshot);
     }
@@ -204,11 +204,21 @@ impl State {
     /// vain. Also tells what the tables lost since the last call.
     pub fn advance(&mut self, drained_up_to: BootTime, sink: &mut dyn Sink) {
         self.pass(drained_up_to, sink);
-        if self.connections.is_comparing() {
-            let (connections, mut context) = self.split(self.now, sink);
-            connections.settle(drained_up_to, &mut context);
-        }
         self.report_losses(sink);
+    }
+
+    /// Tells of at most `limit` of the sockets that a comparison found, if every event before
+    /// `drained_up_to`, which is after its end, has been applied.
+    pub fn settle(&mut self, drained_up_to: BootTime, limit: usize, sink: &mut dyn Sink) {
+        if self.is_comparing() {
+            let (connections, mut context) = self.split(self.now, sink);
+            connections.settle(drained_up_to, limit, &mut context);
+        }
+    }
+
+    /// Whether there is something left to [settle](Self::settle).
+    pub fn is_comparing(&self) -> bool {
+        self.connections.is_comparing()
     }
 
     /// When [`advance`](Self::advance) will have something to report although nothing happens.
@@ -226,6 +236,7 @@ impl State {
 
     /// No event will follow: reports what was held back.
     pub fn drain(&mut self, sink: &mut dyn Sink) {
+        self.settle(BootTime(u64::MAX), usize::MAX, sink);
         let (connections, mut context) = self.split(self.now, sink);
         connections.drain(&mut context);
         self.report_losses(sink);

@@ -8,7 +8,7 @@ use tests::daemon::Tracer;
 use tests::event::Event;
 use tests::expectations::{expect_no_loss, only, port, select};
 use tests::suite::Fact;
-use tests::workload::{self, Workload};
+use tests::workload::Workload;
 use tests::{facts, http, metrics, procfs, wait};
 
 pub(crate) fn facts() -> Vec<Fact> {
@@ -281,27 +281,26 @@ fn an_accept_that_waited_at_the_start_is_found() {
     tracer.stop(Signal::TERM);
 }
 
-/// In a small ring many records of a fast loop are lost, ends among them.
+/// The tracer sleeps while more connections end than its ring has room for.
 fn ends_that_were_lost_are_found_and_what_lives_stays() {
+    let lasting = Holding::start(&["alone", "127.0.0.1:0", "1"]);
+    let ending = Holding::start(&["alone", "127.0.0.1:0", "200"]);
     let mut tracer = Tracer::start(&["--ring-size", "16384"]);
-    let metric = |address, name| {
-        let page = http::get(address, "/metrics").expect("the tracer serves metrics");
-        metrics::sum(&page.body, name, &[]).unwrap_or(0.0)
-    };
     let address = tracer.metrics();
-    let holding = Holding::start(&["alone", "127.0.0.1:0", "1"]);
-    let (pid, listener) = (holding.pid(), port(&holding.fact));
-    tracer.wait_for("both ends", 0, |event| event.is("connection_accepted", pid));
-    wait::until("a stale entry to be found", || {
-        let mut server = Workload::start("serve", &["200", "127.0.0.1:0"]);
-        let to = format!("127.0.0.1:{}", port(&server.fact()));
-        workload::run("connect", &["200", &to]);
-        server.fact();
-        server.finish();
-        (metric(address, "tracer_comparison_stale_total") > 0.0).then_some(())
+    wait::until("all to be found", || {
+        let found = select(tracer.events(), "connection_existing", ending.pid());
+        (found.len() == 400).then_some(())
     });
-    let first = tracer.events().len();
-    holding.end();
+    tracer.signal(Signal::STOP);
+    ending.end();
+    tracer.signal(Signal::CONT);
+    wait::until("entries to be found stale", || {
+        let page = http::get(address, "/metrics").expect("the tracer serves metrics");
+        let stale = metrics::sum(&page.body, "tracer_comparison_stale_total", &[]);
+        (stale > Some(100.0)).then_some(())
+    });
+    let (pid, listener, first) = (lasting.pid(), port(&lasting.fact), tracer.events().len());
+    lasting.end();
     tracer.wait_for("the end of what lived", first, |event| {
         event.is("connection_closed", pid) && event.destination_port() == listener
     });

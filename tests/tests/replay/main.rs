@@ -66,7 +66,10 @@ fn replay(scenario: &Scenario, inventory: &[ExistingProcess]) -> String {
     for step in &scenario.steps {
         match step {
             Step::Event(event) => state.event(event, &mut transcript),
-            Step::Advance(time) => state.advance(*time, &mut transcript),
+            Step::Advance(time) => {
+                state.advance(*time, &mut transcript);
+                state.settle(*time, usize::MAX, &mut transcript);
+            }
             Step::Compare(snapshot) => state.compare(snapshot.clone()),
         }
     }

@@ -348,6 +348,7 @@ proptest! {
                 state.compare(std::mem::take(&mut snapshot));
             } else if dice.local == 0 {
                 state.advance(event.time, &mut judge);
+                state.settle(event.time, dice.remote.into(), &mut judge);
             }
             let counters = state.counters();
             prop_assert!(counters.process_entries <= limits.processes);
@@ -358,8 +359,6 @@ proptest! {
                     + connections.listeners;
             prop_assert!(lasting <= counters.connection_entries as u64);
         }
-        // What was found last is waiting for records.
-        state.advance(BootTime(u64::MAX), &mut judge);
         state.drain(&mut judge);
         let entries = state.counters().connection_entries;
         state.advance(BootTime(u64::MAX), &mut judge);

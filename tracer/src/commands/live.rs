@@ -73,6 +73,10 @@ impl Sink for Sinks {
         self.lines.flush();
         self.metrics.flush();
     }
+
+    fn has_room(&self) -> bool {
+        self.lines.has_room()
+    }
 }
 
 /// Runs until a signal, the timeout, the command's end or the reader's going away.

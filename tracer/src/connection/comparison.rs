@@ -7,7 +7,7 @@
 //! What was found goes into the order of the records. A record of a socket may be older than the look at
 //! it, and then tells more than the look does, or younger, and then happens to what was found. So each
 //! socket waits until a record needs to know what was found, or until all records before the end of the
-//! walk have been applied.
+//! walk have been applied. Then they are entered a few at a time, since each of them is an event.
 
 use std::collections::VecDeque;
 
@@ -29,8 +29,10 @@ use crate::state::Snapshot;
 #[derive(Debug)]
 pub(super) struct Comparison {
     found: HashMap<SocketId, Found, foldhash::fast::RandomState>,
-    /// Listeners, by time: whoever is found connected may be theirs.
+    /// In the order in which they are entered: listeners first, since whoever is found connected may be
+    /// theirs; of each kind the oldest first. What has been entered before its turn is no more in `found`.
     listeners: VecDeque<(BootTime, SocketId)>,
+    others: VecDeque<(BootTime, SocketId)>,
     examined: Vec<ExaminedSocket>,
     begun_at: BootTime,
     complete_at: BootTime,
@@ -74,27 +76,32 @@ impl Comparison {
         for held in &snapshot.held {
             Found::add(&mut found, held);
         }
-        let listens = |found: &&Found| found.state() == TcpState::Listen;
-        let listeners = found.values().filter(listens);
-        let mut listeners: Vec<_> = listeners
-            .map(|found| (found.time, found.close.socket))
-            .collect();
-        listeners.sort_unstable_by_key(|(time, socket)| (*time, socket.0));
+        let by_time = |are_listeners| {
+            let is_wanted = |it: &&Found| (it.state() == TcpState::Listen) == are_listeners;
+            let wanted = found.values().filter(is_wanted);
+            let mut order: Vec<_> = wanted.map(|it| (it.time, it.close.socket)).collect();
+            order.sort_unstable_by_key(|(time, socket)| (*time, socket.0));
+            order.into()
+        };
         Comparison {
+            listeners: by_time(true),
+            others: by_time(false),
             found,
-            listeners: listeners.into(),
             examined: snapshot.examined,
             begun_at: snapshot.begun_at,
             complete_at: snapshot.complete_at,
         }
     }
 
-    /// All that is left, listeners first, then by time.
-    fn take(&mut self) -> Vec<Found> {
-        let mut all: Vec<Found> = self.found.drain().map(|(_, found)| found).collect();
-        let is_listener = |found: &Found| found.state() == TcpState::Listen;
-        all.sort_unstable_by_key(|it| (!is_listener(it), it.time, it.close.socket.0));
-        all
+    /// The next to be entered.
+    fn next(&mut self) -> Option<Found> {
+        loop {
+            let next = self.listeners.pop_front();
+            let (_, socket) = next.or_else(|| self.others.pop_front())?;
+            if let Some(found) = self.found.remove(&socket) {
+                return Some(found);
+            }
+        }
     }
 }
 
@@ -166,19 +173,33 @@ impl ConnectionTable {
         }
     }
 
-    /// Enters what was found, once the records before `drained_up_to` have been applied.
-    pub(crate) fn settle(&mut self, drained_up_to: BootTime, context: &mut Context<'_>) {
-        let is_complete = |it: &mut Box<Comparison>| drained_up_to >= it.complete_at;
-        let Some(mut comparison) = self.comparison.take_if(is_complete) else {
-            return;
-        };
-        for found in comparison.take() {
-            self.enter(&found, context);
+    /// Enters at most `limit` of what was found, once the records before `drained_up_to` have been applied.
+    pub(crate) fn settle(
+        &mut self,
+        drained_up_to: BootTime,
+        limit: usize,
+        context: &mut Context<'_>,
+    ) {
+        for _ in 0..limit {
+            let complete = |it: &&mut Box<Comparison>| drained_up_to >= it.complete_at;
+            let Some(comparison) = self.comparison.as_mut().filter(complete) else {
+                return;
+            };
+            match comparison.next() {
+                Some(found) => self.enter(&found, context),
+                None => return self.conclude(context),
+            }
         }
-        for examined in &comparison.examined {
-            self.judge(examined, comparison.begun_at, context);
+    }
+
+    /// All that was found has been entered.
+    fn conclude(&mut self, context: &mut Context<'_>) {
+        if let Some(comparison) = self.comparison.take() {
+            for examined in &comparison.examined {
+                self.judge(examined, comparison.begun_at, context);
+            }
+            self.counters.compared.runs += 1;
         }
-        self.counters.compared.runs += 1;
     }
 
     /// Whether an entry is a connection between these ends that was found open.
@@ -195,13 +216,8 @@ impl ConnectionTable {
             return;
         };
         let mut due = Vec::new();
-        while let Some((at, listener)) = comparison.listeners.pop_front_if(|(at, _)| *at <= time) {
-            due.extend(
-                comparison
-                    .found
-                    .remove(&listener)
-                    .filter(|it| it.time == at),
-            );
+        while let Some((_, listener)) = comparison.listeners.pop_front_if(|(at, _)| *at <= time) {
+            due.extend(comparison.found.remove(&listener));
         }
         due.extend(comparison.found.remove(&socket));
         for found in &due {

@@ -16,6 +16,9 @@ use crate::observation::{Fact, Loss, LossUnit, Observation, Sink};
 /// A chunk is handed on when it has this many bytes, even in the middle of a batch.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// Room for some hundred lines.
+const AMPLE_BYTES: usize = 2 << 20;
+
 /// Makes lines of the events that a filter admits.
 pub struct LineSink {
     format: Box<dyn Format>,
@@ -104,6 +107,10 @@ impl LineSink {
 }
 
 impl Sink for LineSink {
+    fn has_room(&self) -> bool {
+        !self.held && self.chunks.has_room(self.buffer.len() + AMPLE_BYTES)
+    }
+
     fn observe(&mut self, observation: &Observation<'_>) {
         let record = Record::of(observation);
         if !self.filter.admits(&record) {

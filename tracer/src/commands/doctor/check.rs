@@ -78,7 +78,9 @@ impl Check {
         };
         let start = || Session::start(&options, Limits::default(), |_| Counter::default());
         let mut session = start().map_err(|error: StartError| error.to_string())?;
+        session.pipeline.settle();
         let compared = session.compare().map_err(|error| error.to_string());
+        session.pipeline.settle();
         let mut check = Self {
             error: None,
             attach_took: session.attach_took,
