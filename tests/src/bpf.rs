@@ -1,8 +1,10 @@
-//! BPF programs and links that the kernel holds: what a tracer must not leave behind.
+//! BPF programs, links and maps that the kernel holds: what a tracer must not leave behind, or let grow.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::{fs, io};
 
+use aya::maps::{MapInfo, MapType, loaded_maps};
 use aya::programs::{loaded_links, loaded_programs};
 
 use crate::wait;
@@ -31,16 +33,10 @@ impl Objects {
 
     /// What process `pid` holds through its descriptors, from `/proc/PID/fdinfo`.
     pub fn held_by(pid: u32) -> Objects {
-        let mut objects = Objects::default();
-        let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives");
-        for text in entries
-            .flatten()
-            .filter_map(|entry| fs::read_to_string(entry.path()).ok())
-        {
-            objects.links.extend(number(&text, "link_id:"));
-            objects.programs.extend(number(&text, "prog_id:"));
+        Objects {
+            programs: ids(pid, "prog_id:"),
+            links: ids(pid, "link_id:"),
         }
-        objects
     }
 
     /// Those that are not in `other`.
@@ -63,6 +59,81 @@ impl Objects {
     pub fn is_empty(&self) -> bool {
         self.programs.is_empty() && self.links.is_empty()
     }
+}
+
+/// How many entries each hash table has that process `pid` holds, by name.
+///
+/// # Panics
+/// If the kernel refuses to say.
+pub fn entries_held_by(pid: u32) -> Vec<(String, usize)> {
+    let held = ids(pid, "map_id:");
+    let mut entries: Vec<_> = loaded_maps()
+        .filter_map(Result::ok)
+        .filter(|map| held.contains(&map.id()) && is_hash(map))
+        .map(|map| {
+            let name = map.name_as_str().unwrap_or_default().to_owned();
+            (name, count(&map).expect("a map can be read"))
+        })
+        .collect();
+    entries.sort();
+    entries
+}
+
+fn is_hash(map: &MapInfo) -> bool {
+    use MapType::{Hash, LruHash, LruPerCpuHash, PerCpuHash};
+    matches!(
+        map.map_type(),
+        Ok(Hash | LruHash | LruPerCpuHash | PerCpuHash)
+    )
+}
+
+/// Walks through the keys of a map.
+fn count(map: &MapInfo) -> io::Result<usize> {
+    /// `BPF_MAP_GET_NEXT_KEY`, and its part of `union bpf_attr`.
+    const GET_NEXT_KEY: libc::c_int = 4;
+    #[repr(C)]
+    struct Attributes {
+        map: u64,
+        key: u64,
+        next: u64,
+    }
+    let descriptor = map.fd().map_err(io::Error::other)?;
+    let mut keys = [(); 2].map(|()| vec![0_u8; map.key_size() as usize]);
+    let mut count = 0;
+    loop {
+        let [key, next] = &mut keys;
+        let attributes = Attributes {
+            map: u64::from(descriptor.as_fd().as_raw_fd().unsigned_abs()),
+            key: if count == 0 { 0 } else { key.as_ptr() as u64 },
+            next: next.as_mut_ptr() as u64,
+        };
+        // SAFETY: both keys have the size that the map gives its keys, and live until the call returns.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                GET_NEXT_KEY,
+                &raw const attributes,
+                size_of::<Attributes>(),
+            )
+        };
+        if result != 0 {
+            let error = io::Error::last_os_error();
+            let at_end = error.raw_os_error() == Some(libc::ENOENT);
+            return if at_end { Ok(count) } else { Err(error) };
+        }
+        count += 1;
+        keys.swap(0, 1);
+    }
+}
+
+/// The IDs that process `pid` holds under a key of `/proc/PID/fdinfo`.
+fn ids(pid: u32, key: &str) -> BTreeSet<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process lives");
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter_map(|text| number(&text, key))
+        .collect()
 }
 
 /// Waits until the kernel holds none of `objects` any more; it frees them some time after the last

@@ -49,20 +49,7 @@ impl Tracer {
     /// If it does not become ready; the message shows its stderr.
     pub fn start(arguments: &[&str]) -> Tracer {
         let metrics = free_address();
-        let mut command = Command::new(environment::tracer_bin());
-        command.args([
-            "run",
-            "-o",
-            "json",
-            "--hook-mode",
-            environment::hook_mode().as_str(),
-        ]);
-        command
-            .args(["--metrics-listen", &metrics.to_string()])
-            // What it finds must be true at any time, also under load.
-            .args(["--comparison", "1s"])
-            .args(arguments);
-        let mut tracer = Tracer::spawn(&mut command);
+        let mut tracer = Tracer::spawn(command(metrics).args(arguments));
         tracer.metrics = metrics;
         assert!(
             tracer.becomes_ready(),
@@ -93,18 +80,7 @@ impl Tracer {
 
     /// Waits until it says that it is ready; false if it ends or falls silent before.
     pub fn becomes_ready(&mut self) -> bool {
-        let mut seen = 0;
-        while self.stderr.wait_past(seen, DEADLINE) {
-            let lines = self.stderr.since(seen);
-            seen += lines.len();
-            if lines
-                .iter()
-                .any(|line| says_ready(&String::from_utf8_lossy(line)))
-            {
-                return true;
-            }
-        }
-        false
+        becomes_ready(&self.stderr)
     }
 
     /// Its PID.
@@ -260,6 +236,33 @@ impl Tracer {
             stderr: self.stderr.text(),
         }
     }
+}
+
+/// `tracer run` with JSON on stdout, in the mode under test, that serves `metrics`.
+pub fn command(metrics: SocketAddr) -> Command {
+    let mut command = Command::new(environment::tracer_bin());
+    let mode = environment::hook_mode().as_str();
+    command.args(["run", "-o", "json", "--hook-mode", mode]);
+    command.args(["--metrics-listen", &metrics.to_string()]);
+    // What it finds must be true at any time, also under load.
+    command.args(["--comparison", "1s"]);
+    command
+}
+
+/// Waits until a tracer says on stderr that it is ready; false if it ends or falls silent before.
+pub fn becomes_ready(stderr: &Lines) -> bool {
+    let mut seen = 0;
+    while stderr.wait_past(seen, DEADLINE) {
+        let lines = stderr.since(seen);
+        seen += lines.len();
+        if lines
+            .iter()
+            .any(|line| says_ready(&String::from_utf8_lossy(line)))
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether text has the word by which a tracer announces that everything is attached and works.

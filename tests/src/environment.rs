@@ -75,6 +75,17 @@ pub fn connections() -> usize {
     })
 }
 
+/// `TRACER_MIX`: how many connections a mix of every kind has.
+///
+/// # Panics
+/// If it is not a number.
+pub fn mix() -> u32 {
+    std::env::var("TRACER_MIX").map_or(2000, |word| {
+        word.parse()
+            .unwrap_or_else(|_| panic!("TRACER_MIX is {word:?}, not a number"))
+    })
+}
+
 /// `TRACER_VM=1`: the tests run in a virtual machine that has little but them.
 pub fn in_vm() -> bool {
     std::env::var_os("TRACER_VM").is_some_and(|value| value == "1")

@@ -103,6 +103,18 @@ pub fn port(fact: &Value) -> u16 {
         .expect("the fact has a port")
 }
 
+/// A PID out of a fact.
+///
+/// # Panics
+/// If it has none under this name.
+#[track_caller]
+pub fn pid(fact: &Value, name: &str) -> u32 {
+    fact[name]
+        .as_u64()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .unwrap_or_else(|| panic!("no PID {name} in {fact}"))
+}
+
 /// Everything that is known about the exchanges between a `connect` and a `serve`.
 #[derive(Clone, Debug)]
 pub struct Ledger<'a> {

@@ -6,12 +6,14 @@
 //! and tells what it did; [`expectations`], which compare the two. Tests of single parts use
 //! [`samples`].
 
+pub mod account;
 pub mod bpf;
 pub mod command;
 pub mod daemon;
 pub mod environment;
 pub mod event;
 pub mod expectations;
+pub mod folding;
 pub mod http;
 pub mod invariants;
 pub mod journal;

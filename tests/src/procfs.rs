@@ -6,6 +6,17 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
+/// Version and patch level of the running kernel.
+///
+/// # Panics
+/// If it has none.
+pub fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
+    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit());
+    let mut next = || numbers.next()?.parse().ok();
+    next().zip(next()).expect("a release begins with numbers")
+}
+
 /// A living process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {

@@ -88,6 +88,7 @@ layout! {
     sock_flags: "sock" "__sk_common.skc_flags",
     sock_protocol: "sock" "sk_protocol",
     sock_err: "sock" "sk_err",
+    sock_socket: "sock" "sk_socket",
     net_inum: "net" "ns.inum",
     inet_sport: "inet_sock" "inet_sport",
     tcp_bytes_sent: "tcp_sock" "bytes_sent",

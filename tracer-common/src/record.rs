@@ -140,6 +140,9 @@ pub struct Established {
 pub const CLOSE_FIN_RECEIVED: u8 = 1;
 /// [`Close::flags`]: the totals could not be read and are zero.
 pub const CLOSE_NO_TOTALS: u8 = 2;
+/// [`Close::flags`]: the socket has a descriptor, or had one until just now. One that waits to be
+/// accepted never had any; one that was closed in order has lost it.
+pub const CLOSE_HELD: u8 = 4;
 
 /// A TCP socket reached CLOSE. Mostly in softirq: nothing is said about a process.
 #[repr(C)]
@@ -165,7 +168,7 @@ pub struct Close {
     pub errno: u32,
     /// The state that the socket leaves, e.g. 5 for FIN_WAIT2.
     pub old_state: u8,
-    /// [`CLOSE_FIN_RECEIVED`], [`CLOSE_NO_TOTALS`].
+    /// [`CLOSE_FIN_RECEIVED`], [`CLOSE_NO_TOTALS`], [`CLOSE_HELD`].
     pub flags: u8,
     /// Always zero.
     pub padding: u16,

@@ -84,8 +84,24 @@ fn socket_of(task: impl Source, descriptor: u64) -> Option<*const u8> {
     (!sock.is_null()).then_some(sock)
 }
 
+/// What TCP knows of the socket that a process has: the socket itself, or the first path of a
+/// Multipath TCP connection.
+#[inline(always)]
+fn path_of(socket: *const u8) -> Option<*const u8> {
+    let first = setting!(mptcp_first);
+    let protocol = Remote(socket).load::<u16>(layout!(sock_protocol))?;
+    if first == 0 || protocol != sock::IPPROTO_MPTCP {
+        return Some(socket);
+    }
+    let path: *const u8 = Remote(socket).load(first)?;
+    (!path.is_null()).then_some(path)
+}
+
 #[inline(always)]
 fn tell(socket: *const u8) {
+    let Some(socket) = path_of(socket) else {
+        return;
+    };
     // A refused read means that this was not a socket after all.
     let mut buffer = MaybeUninit::uninit();
     if sock::is_tcp(Remote(socket))

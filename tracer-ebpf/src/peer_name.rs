@@ -18,18 +18,19 @@ const ALLOW: i32 = 1;
 
 #[cgroup_sock_addr(getpeername4)]
 fn cgroup_getpeername4(ctx: SockAddrContext) -> i32 {
-    peer_name(&ctx);
+    peer_name::<{ sock::AF_INET }>(&ctx);
     ALLOW
 }
 
 #[cgroup_sock_addr(getpeername6)]
 fn cgroup_getpeername6(ctx: SockAddrContext) -> i32 {
-    peer_name(&ctx);
+    peer_name::<{ sock::AF_INET6 }>(&ctx);
     ALLOW
 }
 
+/// The family is a constant, since the verifier refuses reads of the other family's address.
 #[inline(always)]
-fn peer_name(ctx: &SockAddrContext) {
+fn peer_name<const FAMILY: u16>(ctx: &SockAddrContext) {
     let address: *const bpf_sock_addr = ctx.sock_addr;
     // SAFETY: the context is live; the verifier checks each access.
     unsafe {
@@ -40,20 +41,55 @@ fn peer_name(ctx: &SockAddrContext) {
             let socket = (*address).__bindgen_anon_1.sk;
             (*record).socket = socket as u64;
             task::fill_current_in_cgroup(&raw mut (*record).task)?;
-            // Both ends are known from the moment at which the connection was established.
+            // The socket's address alone does not say which connection this is: it is used again, and the
+            // record of the close may have been lost.
             let endpoints = &raw mut (*record).endpoints;
-            (*endpoints).family = (*address).family as u16;
-            (*endpoints).local_port = 0;
-            (*endpoints).remote_port = 0;
+            (*endpoints).family = FAMILY;
+            (*endpoints).local_port = (*socket).src_port as u16;
+            (*endpoints).remote_port = u16::from_be((*address).user_port as u16);
             (*endpoints).state = (*socket).state as u8;
             (*endpoints).padding = 0;
             (*endpoints).netns = 0;
             (*endpoints).padding2 = 0;
-            (*endpoints).local = [0; 16];
-            (*endpoints).remote = [0; 16];
+            let (local, remote) = (&raw mut (*endpoints).local, &raw mut (*endpoints).remote);
+            let (local, remote) = (local.cast::<u32>(), remote.cast::<u32>());
+            if FAMILY == sock::AF_INET {
+                copy::<1>(&raw const (*socket).src_ip4, local);
+                copy::<1>(&raw const (*address).user_ip4, remote);
+            } else {
+                copy::<4>((&raw const (*socket).src_ip6).cast(), local);
+                copy::<4>((&raw const (*address).user_ip6).cast(), remote);
+            }
             (*record).errno = 0;
             (*record).padding = 0;
             Some(())
+        });
+    }
+}
+
+/// Copies an address of so many words, one by one as the verifier wants it, and zeroes the rest.
+///
+/// # Safety
+/// `from` must point to `WORDS` words, `to` to four writable ones.
+#[inline(always)]
+unsafe fn copy<const WORDS: usize>(from: *const u32, to: *mut u32) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        to.write(from.read_volatile());
+        to.add(1).write(if WORDS > 1 {
+            from.add(1).read_volatile()
+        } else {
+            0
+        });
+        to.add(2).write(if WORDS > 2 {
+            from.add(2).read_volatile()
+        } else {
+            0
+        });
+        to.add(3).write(if WORDS > 3 {
+            from.add(3).read_volatile()
+        } else {
+            0
         });
     }
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_common::record::{
-    CLOSE_FIN_RECEIVED, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND, Established, kind,
+    CLOSE_FIN_RECEIVED, CLOSE_HELD, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND, Established, kind,
 };
 
 use crate::{
@@ -119,6 +119,8 @@ pub(crate) unsafe fn fill_close(
 ) -> Option<()> {
     let done = sock.load::<u64>(layout!(sock_flags))? & SOCK_DONE != 0;
     let fin = if done { CLOSE_FIN_RECEIVED } else { 0 };
+    let is_held = sock.load::<u64>(layout!(sock_socket))? != 0;
+    let flags = fin | if is_held { CLOSE_HELD } else { 0 };
     // SAFETY: by the caller's promise.
     unsafe {
         (*to).socket = socket as u64;
@@ -127,7 +129,7 @@ pub(crate) unsafe fn fill_close(
         (*to).old_state = state;
         (*to).padding = 0;
         if let Some(tcp) = tcp {
-            (*to).flags = fin;
+            (*to).flags = flags;
             // At CLOSE the port has been given back, unless it was bound; here it still stands.
             (*to).endpoints.local_port = u16::from_be(tcp.load(layout!(inet_sport))?);
             (*to).bytes_sent = tcp.load(layout!(tcp_bytes_sent))?;
@@ -136,7 +138,7 @@ pub(crate) unsafe fn fill_close(
             (*to).srtt_eighth_us = tcp.load(layout!(tcp_srtt_us))?;
             (*to).retransmits = tcp.load(layout!(tcp_total_retrans))?;
         } else {
-            (*to).flags = fin | CLOSE_NO_TOTALS;
+            (*to).flags = flags | CLOSE_NO_TOTALS;
             (*to).bytes_sent = 0;
             (*to).bytes_retransmitted = 0;
             (*to).bytes_received = 0;

@@ -301,6 +301,7 @@ fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
         old_state,
         errno: errno(field!(bytes, record::Close, errno)),
         fin_received: flags & record::CLOSE_FIN_RECEIVED != 0,
+        held: flags & record::CLOSE_HELD != 0,
         totals: (flags & record::CLOSE_NO_TOTALS == 0).then(|| totals(bytes)),
     });
     Ok(Event { time, kind })

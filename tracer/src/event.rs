@@ -183,6 +183,8 @@ pub struct Close {
     pub errno: Option<Errno>,
     /// Whether the peer's FIN was received.
     pub fin_received: bool,
+    /// Whether a process had the socket until now: it had connected or accepted it.
+    pub held: bool,
     /// What it carried, unless it could not be read.
     pub totals: Option<Totals>,
 }

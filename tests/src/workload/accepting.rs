@@ -21,12 +21,12 @@ pub(super) fn accept(arguments: &[OsString]) -> Result<()> {
             let thread = std::thread::spawn(move || accept_one(&listener, true));
             thread.join().map_err(|_| anyhow!("the thread panicked"))?
         }
-        "in-worker" => accept_in_worker(&listener),
+        "in-worker" => in_worker(|| accept_one(&listener, true)),
         other => bail!("no such way to accept: {other}"),
     }
 }
 
-fn accept_one(listener: &TcpListener, ask_address: bool) -> Result<()> {
+pub(super) fn accept_one(listener: &TcpListener, ask_address: bool) -> Result<()> {
     tell(&json!({"port": listener.local_addr()?.port(), "acceptor": std::process::id()}))?;
     let stream = match ask_address {
         true => listener.accept()?.0,
@@ -35,12 +35,19 @@ fn accept_one(listener: &TcpListener, ask_address: bool) -> Result<()> {
     tell(&exchange::answer(stream)?)
 }
 
-fn accept_in_worker(listener: &TcpListener) -> Result<()> {
+/// Runs something in a forked process, to its end.
+pub(super) fn in_worker(work: impl FnOnce() -> Result<()>) -> Result<()> {
     // SAFETY: a workload has a single thread until it starts one, and this one has started none,
     // so the child may do whatever its parent may.
     match unsafe { libc::fork() } {
         -1 => Err(std::io::Error::last_os_error()).context("fork"),
-        0 => accept_one(listener, true),
+        0 => {
+            let result = work();
+            if let Err(error) = &result {
+                eprintln!("worker: {error:#}");
+            }
+            std::process::exit(i32::from(result.is_err()))
+        }
         worker => {
             let (_, status) =
                 waitpid(Pid::from_raw(worker), WaitOptions::empty())?.context("the worker ends")?;

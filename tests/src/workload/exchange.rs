@@ -54,8 +54,13 @@ pub(super) fn ask(mut stream: TcpStream, index: usize) -> Result<Value> {
 }
 
 /// The acceptor's part of an exchange.
-pub(super) fn answer(mut stream: TcpStream) -> Result<Value> {
+pub(super) fn answer(stream: TcpStream) -> Result<Value> {
     let port = stream.peer_addr()?.port();
+    answer_to(port, stream)
+}
+
+/// The same without asking for the peer's address, which a kernel can notice.
+pub(super) fn answer_to(port: u16, mut stream: TcpStream) -> Result<Value> {
     let mut header = [[0; 4]; HEADER / 4];
     stream.read_exact(header.as_flattened_mut())?;
     let [up, down, close_last] = header.map(u32::from_le_bytes);

@@ -20,9 +20,10 @@ use super::{parsed, tell, word};
 use crate::procfs::TcpSocket;
 use crate::wait;
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(super) const LOOPBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-fn tcp(family: AddressFamily, flags: SocketFlags) -> io::Result<OwnedFd> {
+pub(super) fn tcp(family: AddressFamily, flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket_with(
         family,
         SocketType::STREAM,
@@ -31,7 +32,7 @@ fn tcp(family: AddressFamily, flags: SocketFlags) -> io::Result<OwnedFd> {
     )?)
 }
 
-fn local_port(socket: impl AsFd) -> Result<u16> {
+pub(super) fn local_port(socket: impl AsFd) -> Result<u16> {
     Ok(SocketAddr::try_from(getsockname(socket)?)?.port())
 }
 
@@ -44,7 +45,7 @@ fn failure(result: Result<(), Errno>) -> Result<i32> {
 }
 
 /// A port that refuses connections for as long as the socket lives: it is taken, but nobody listens.
-fn refusing(address: SocketAddr) -> Result<(OwnedFd, SocketAddr)> {
+pub(super) fn refusing(address: SocketAddr) -> Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv6() {
         AddressFamily::INET6
     } else {
@@ -120,14 +121,14 @@ pub(super) fn unreachable(_: &[OsString]) -> Result<()> {
 }
 
 /// A listener that answers no further attempt, because its queue is full.
-struct Full {
-    address: SocketAddr,
+pub(super) struct Full {
+    pub(super) address: SocketAddr,
     _listener: OwnedFd,
     _waiting: TcpStream,
 }
 
 impl Full {
-    fn listener() -> Result<Full> {
+    pub(super) fn listener() -> Result<Full> {
         let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(&listener, &LOOPBACK)?;
         // A backlog of 0 leaves room for one.

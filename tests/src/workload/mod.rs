@@ -8,13 +8,21 @@ mod accepting;
 mod connecting;
 mod exchange;
 mod failing;
+mod fast_open;
+mod handing;
 mod holding;
+pub mod kernel_client;
+pub mod mix;
+pub mod mptcp;
 mod running;
+mod unreachable;
+pub mod uring;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -46,6 +54,22 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("unreachable", failing::unreachable),
     ("give-up", failing::give_up),
     ("time-out", failing::time_out),
+    ("uring-connect", uring::connect),
+    ("uring-refused", uring::refused),
+    ("uring-accept", uring::accept),
+    ("uring-accept-and-reset", uring::accept_and_reset),
+    ("hand-listener", handing::listener),
+    ("take-listener", handing::take_listener),
+    ("hand-over", handing::hand_over),
+    ("keep", handing::keep),
+    ("mix", mix::mix),
+    ("mix-server", mix::server),
+    ("mix-client", mix::client),
+    ("mix-close", mix::close_passed),
+    ("fast-open", fast_open::open),
+    ("mptcp", mptcp::connect_to_itself),
+    ("told-unreachable", unreachable::told),
+    ("mount-nfs", kernel_client::mount),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),
@@ -159,8 +183,14 @@ impl Workload {
     /// The next fact.
     #[track_caller]
     pub fn fact(&mut self) -> Value {
+        self.fact_within(DEADLINE)
+    }
+
+    /// The next fact, from a workload that has much to do before it.
+    #[track_caller]
+    pub fn fact_within(&mut self, limit: Duration) -> Value {
         assert!(
-            self.stdout.wait_past(self.told, DEADLINE),
+            self.stdout.wait_past(self.told, limit),
             "workload {} tells nothing more",
             self.pid()
         );

@@ -15,6 +15,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_connect_without_a_route_fails,
         a_connect_given_up_by_its_process_is_cancelled,
         a_connect_without_an_answer_times_out,
+        a_connect_that_a_router_cannot_deliver_is_unreachable,
     ]
 }
 
@@ -70,6 +71,15 @@ fn a_connect_without_an_answer_times_out() {
     let failed = the_failure(&events, pid, port(&fact));
     failed.expect("/error/code", "ETIMEDOUT");
     failed.expect("/tracer/state", "S0");
+}
+
+fn a_connect_that_a_router_cannot_deliver_is_unreachable() {
+    let ((pid, fact), events) = common::observe(|| workload::run("told-unreachable", &[]));
+    assert_eq!(fact["errno"], libc::EHOSTUNREACH);
+    let failed = the_failure(&events, pid, port(&fact));
+    failed.expect("/error/code", "EHOSTUNREACH");
+    failed.expect("/tracer/state", "S0");
+    failed.expect("/source/port", fact["local"].clone());
 }
 
 /// What a kernel says that has no route; for IPv6 it depends on which look-up fails first.

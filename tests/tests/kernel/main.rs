@@ -1,6 +1,6 @@
 //! What the tracer says about processes and connections on a real kernel, in one hook mode.
 //!
-//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_VM` (see
+//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`, `TRACER_VM` (see
 //! `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
 //! truth comes from the workloads, which are processes of this same binary. Most tests look at one
 //! common run, because starting a tracer costs seconds on an emulated machine.
@@ -10,12 +10,18 @@ mod doctor;
 mod endings;
 mod existing;
 mod failures;
+mod fast_open;
+mod io_uring;
+mod kernel_owned;
 mod ledger;
 mod lineage;
 mod listeners;
 mod metrics;
+mod mix;
+mod mptcp;
 mod own_traffic;
 mod ownership;
+mod passed;
 mod processes;
 mod prometheus;
 mod resets;
@@ -51,12 +57,18 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("ledger", ledger::facts()),
         ("failures", failures::facts()),
         ("ownership", ownership::facts()),
+        ("io_uring", io_uring::facts()),
+        ("fast_open", fast_open::facts()),
+        ("mptcp", mptcp::facts()),
+        ("kernel_owned", kernel_owned::facts()),
+        ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
         ("common", common::facts()),
+        ("mix", mix::facts()),
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),

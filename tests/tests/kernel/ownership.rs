@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::daemon::Tracer;
 use tests::event::Event;
-use tests::expectations::{Exchange, expect_count, expect_totals, only, port, select};
+use tests::expectations::{Exchange, expect_count, expect_totals, only, pid, port, select};
 use tests::suite::Fact;
 use tests::workload::{self, Workload};
 use tests::{facts, procfs, wait};
@@ -28,7 +28,7 @@ pub(crate) fn facts() -> Vec<Fact> {
 }
 
 /// Runs a workload that connects `count` times; its PID, the port, the acceptor and the exchanges.
-fn connect(name: &str, arguments: &[&str], count: usize) -> (u32, u16, Vec<Exchange>) {
+pub(crate) fn connect(name: &str, arguments: &[&str], count: usize) -> (u32, u16, Vec<Exchange>) {
     let mut server = Workload::start("serve", &[&count.to_string(), "127.0.0.1:0"]);
     let port = port(&server.fact());
     let address = format!("127.0.0.1:{port}");
@@ -123,7 +123,7 @@ fn expect_acceptor(how: &str) -> (u32, Vec<Event>) {
 }
 
 /// Connects to a workload that has told where it accepts; that fact, and the exchange.
-fn meet(mut server: Workload, fact: Value) -> (Value, Exchange) {
+pub(crate) fn meet(mut server: Workload, fact: Value) -> (Value, Exchange) {
     workload::run("connect", &["1", &format!("127.0.0.1:{}", port(&fact))]);
     let exchange = Exchange::of_acceptor(&server.fact());
     server.finish();
@@ -131,11 +131,8 @@ fn meet(mut server: Workload, fact: Value) -> (Value, Exchange) {
 }
 
 #[track_caller]
-fn expect_accepted(events: &[Event], fact: &Value, exchange: &Exchange) -> u32 {
-    let acceptor = fact["acceptor"]
-        .as_u64()
-        .and_then(|pid| u32::try_from(pid).ok())
-        .expect("a PID");
+pub(crate) fn expect_accepted(events: &[Event], fact: &Value, exchange: &Exchange) -> u32 {
+    let acceptor = pid(fact, "acceptor");
     let accepted = only(events, "connection_accepted", acceptor);
     accepted.expect("/source/port", exchange.port);
     accepted.expect("/destination/port", port(fact));

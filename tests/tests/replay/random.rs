@@ -141,6 +141,7 @@ impl Dice {
             old_state: self.state(),
             errno: self.errno(),
             fin_received: false,
+            held: self.start.is_multiple_of(2),
             totals: None,
         }
     }

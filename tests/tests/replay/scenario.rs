@@ -9,10 +9,12 @@
 //! TIME connect SOCKET PID LOCAL > REMOTE
 //! TIME attempt SOCKET PID LOCAL > REMOTE
 //! TIME connect-error SOCKET PID LOCAL > REMOTE ERRNO
-//! TIME accept SOCKET PID LOCAL < REMOTE      `by-descriptor`, `by-peer-name`, `reset`: is in CLOSE
+//! TIME accept SOCKET PID LOCAL < REMOTE      `by-descriptor`, `by-peer-name`,
+//!                                            `reset`: is in CLOSE, `handshaking`: in SYN_RECV
 //! TIME listen SOCKET PID LOCAL
 //! TIME established SOCKET LOCAL > REMOTE     with `<`: inbound
-//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`
+//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`,
+//!                                            `with-descriptor`: somebody still has it
 //! TIME reset SOCKET
 //! TIME advance
 //! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this
@@ -122,13 +124,15 @@ struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 10] = [
     "ids-only",
     "mapped",
     "no-totals",
+    "with-descriptor",
     "by-descriptor",
     "by-peer-name",
     "reset",
+    "handshaking",
     "reaper",
     "gone",
 ];
@@ -411,6 +415,8 @@ impl Reader {
         let (endpoints, _) = ends(words)?;
         let state = if words.flag("reset") {
             TcpState::Close
+        } else if words.flag("handshaking") {
+            TcpState::SynReceived
         } else {
             TcpState::Established
         };
@@ -463,6 +469,7 @@ fn close_of(socket: SocketId, words: &mut Words<'_>) -> Result<Close, String> {
         old_state: known.ok_or(format!("{state} is no state"))?.1,
         errno: words.option("errno").map(errno).transpose()?,
         fin_received: false,
+        held: words.flag("with-descriptor"),
         totals: (!words.flag("no-totals")).then_some(totals),
     })
 }

@@ -179,9 +179,10 @@ impl ConnectionTable {
 
     /// A connection is over that nobody accepted, or whose beginning was not seen.
     fn end_unaccepted(&mut self, handle: Handle, close: &Close, context: &mut Context<'_>) {
-        // What was never accepted has no one who could have closed it in order.
+        // What was never accepted has no one who could have closed it in order, and no descriptor: whoever
+        // has one accepted it unseen.
         let unclosed = matches!(close.old_state, TcpState::Established | TcpState::CloseWait);
-        if unclosed {
+        if unclosed && !close.held {
             self.infer_owner(handle, context.processes);
         }
         let entry = &self.entries[handle];

@@ -48,6 +48,9 @@ impl ConnectionTable {
         if let Some(handle) = self.pending(socket, &ends) {
             return self.open(handle, &ends, context);
         }
+        if self.is_accepted(socket, &ends) {
+            return;
+        }
         self.vacate(socket, context);
         let entry = self.inbound(socket, ends, context);
         self.insert(entry, context);
@@ -71,13 +74,16 @@ impl ConnectionTable {
         if moment.state == TcpState::Close {
             return self.accept_closed(waiting, moment.socket, &ends, seen, process, context);
         }
+        // With Fast Open a connection can be taken before its handshake ends; nothing else that a process
+        // gets hold of is in this state without having connected.
+        let early = moment.state == TcpState::SynReceived && self.find(moment.socket).is_none();
         let handle = match (waiting, seen) {
             (Some(handle), _) => handle,
-            (None, AcceptSeen::AtAccept) => {
+            (None, AcceptSeen::ByDescriptor | AcceptSeen::ByPeerName) if !early => return,
+            (None, _) => {
                 let entry = self.inbound(moment.socket, ends, context);
                 self.insert(entry, context)
             }
-            (None, AcceptSeen::ByDescriptor | AcceptSeen::ByPeerName) => return,
         };
         self.set_phase(handle, Phase::Open, context.time);
         let entry = &mut self.entries[handle];
@@ -97,6 +103,16 @@ impl ConnectionTable {
             direction: Direction::Ingress,
             ..self.unknown(socket, ends, Phase::Unaccepted, context.time)
         }
+    }
+
+    /// Whether this connection was handed to a process before its handshake ended.
+    fn is_accepted(&self, socket: SocketId, ends: &Ends) -> bool {
+        let entry = self.find(socket).map(|handle| &self.entries[handle]);
+        entry.is_some_and(|entry| {
+            matches!(entry.phase, Phase::Open)
+                && entry.direction == Direction::Ingress
+                && entry.ends.agree_with(ends)
+        })
     }
 
     /// Whether an entry is a connection between these ends that waits to be accepted.

@@ -289,6 +289,7 @@ fn totals_are_payload_only() {
     assert_eq!(close.old_state, TcpState::FinWait2);
     assert_eq!(close.errno, None);
     assert!(close.fin_received);
+    assert!(!close.held);
     let totals = Totals {
         sent: 100,
         received: 50,
@@ -296,6 +297,15 @@ fn totals_are_payload_only() {
         retransmits: 3,
     };
     assert_eq!(close.totals, Some(totals));
+}
+
+#[test]
+fn a_socket_that_someone_has_is_held() {
+    let record = Bytes::close(record::CLOSE_HELD, 1);
+    let EventKind::Close(close) = record.event() else {
+        panic!()
+    };
+    assert!(close.held);
 }
 
 #[test]

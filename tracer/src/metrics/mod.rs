@@ -54,6 +54,7 @@ pub struct Metrics {
     active_unknown: IntGauge,
     listeners: IntGauge,
     unattributed: IntCounter,
+    connection_entries: IntGauge,
     process_entries: IntGauge,
     process_evictions: IntCounter,
     comparison: Comparison,
@@ -154,6 +155,7 @@ impl Builder {
             active_unknown: active.with_label_values(&["unknown"]),
             listeners: self.gauge(&names::LISTENERS_ACTIVE)?,
             unattributed: self.counter(&names::UNATTRIBUTED)?,
+            connection_entries: self.gauge(&names::CONNECTION_TABLE_ENTRIES)?,
             process_entries: self.gauge(&names::PROCESS_TABLE_ENTRIES)?,
             process_evictions: self.counter(&names::PROCESS_TABLE_EVICTIONS)?,
             comparison: Comparison {
@@ -216,6 +218,8 @@ impl Metrics {
         self.active_unknown
             .set(gauge(counters.connections.active_unknown));
         self.listeners.set(gauge(counters.connections.listeners));
+        self.connection_entries
+            .set(gauge(counters.connection_entries as u64));
         self.process_entries
             .set(gauge(counters.process_entries as u64));
         raise(&self.unattributed, counters.connections.unattributed);

@@ -55,6 +55,8 @@ metrics! {
         "Events, before the filters of any output.";
     EVENTS_LOST = "tracer_events_lost_total" ["stage"]
         "Records or events that were lost, by where.";
+    CONNECTION_TABLE_ENTRIES = "tracer_connection_table_entries" []
+        "Sockets in the table: open connections, listeners, and what is about to begin or to end.";
     PROCESS_TABLE_ENTRIES = "tracer_process_table_entries" []
         "Processes in the table: alive, or needed by a descendant or a connection.";
     PROCESS_TABLE_EVICTIONS = "tracer_process_table_evictions_total" []

@@ -14,6 +14,8 @@ use crate::{artifacts, command, paths};
 
 /// Loopback connections that a test makes here.
 const CONNECTIONS: &str = "10000";
+/// The same, in a mix of every kind, unless the caller wants another number.
+const MIX: &str = "100000";
 
 /// Runs the tests in every mode, and those of bad surroundings; a row for each.
 pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
@@ -52,9 +54,11 @@ fn run_as_root(
     filter: Option<&str>,
 ) -> Result<Tally> {
     let (mode, path) = (mode.map(|mode| mode.to_string()), paths::search_path());
+    let mix = std::env::var_os("TRACER_MIX").unwrap_or_else(|| MIX.into());
     let mut environment: Vec<(&str, &OsStr)> = vec![
         ("TRACER_BIN", tracer.as_os_str()),
         ("TRACER_CONNECTIONS", CONNECTIONS.as_ref()),
+        ("TRACER_MIX", &mix),
         ("PATH", &path),
     ];
     environment.extend(mode.iter().map(|mode| ("TRACER_HOOK_MODE", mode.as_ref())));

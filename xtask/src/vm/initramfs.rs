@@ -19,8 +19,16 @@ const PROGRAMS: [&str; 12] = [
     "sh", "bash", "cat", "curl", "env", "ip", "ls", "setsid", "sleep", "ss", "true", "uname",
 ];
 
-/// Modules that a socket's inventory or a test's network needs, where they are not built in.
-const MODULES: [&str; 5] = ["inet_diag", "tcp_diag", "udp_diag", "unix_diag", "veth"];
+/// Modules that a socket's inventory or a test's network needs, or that connect by themselves, where they
+/// are not built in.
+const MODULES: [&str; 6] = [
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "unix_diag",
+    "veth",
+    "nfsv4",
+];
 
 const PASSWD: &str =
     "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/bin/false\n";

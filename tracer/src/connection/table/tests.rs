@@ -71,6 +71,7 @@ fn close(socket: u64, old_state: TcpState) -> EventKind<'static> {
         old_state,
         errno: None,
         fin_received: false,
+        held: false,
         totals: None,
     })
 }
