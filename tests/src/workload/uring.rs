@@ -71,10 +71,10 @@ impl Ring {
         unsafe { self.ring.submission().push(&operation) }?;
         self.ring.submit_and_wait(1)?;
         let completion = self.ring.completion().next();
-        Ok(completion
+        completion
             .as_ref()
             .map(cqueue::Entry::result)
-            .context("an operation is complete")?)
+            .context("an operation is complete")
     }
 
     pub(super) fn connect(&mut self, socket: RawFd, address: SocketAddr) -> Result<i32> {

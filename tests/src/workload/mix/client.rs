@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -197,7 +197,7 @@ pub(in super::super) fn close_passed(_: &[OsString]) -> Result<()> {
     begin_role()?;
     let stdin = std::io::stdin();
     while let Some([stream]) = receive_if_any(stdin.as_fd())? {
-        await_end(TcpStream::from(<OwnedFd>::from(stream)))?;
+        await_end(TcpStream::from(stream))?;
     }
     Ok(())
 }
