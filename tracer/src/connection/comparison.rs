@@ -52,6 +52,19 @@ impl Found {
         self.close.old_state
     }
 
+    /// Whether a record of the socket happened to what was found.
+    fn comes_before(&self, kind: &EventKind<'_>, time: BootTime, is_known: bool) -> bool {
+        match kind {
+            // Whatever the times say: it was not closed yet when it was looked at.
+            EventKind::Close(close) => self.ends.agree_with(&Ends::from(&close.endpoints)),
+            // Of an attempt that is known, the record tells.
+            EventKind::Established {
+                endpoints, inbound, ..
+            } => !inbound && !is_known && self.ends.agree_with(&Ends::from(endpoints)),
+            _ => self.time <= time,
+        }
+    }
+
     /// Everyone who holds one socket. If the socket's address was another's before, the latest counts.
     fn add(found: &mut HashMap<SocketId, Found, foldhash::fast::RandomState>, held: &HeldSocket) {
         let ends = Ends::from(&held.close.endpoints);
@@ -138,37 +151,20 @@ impl ConnectionTable {
         kind: &EventKind<'_>,
         context: &mut Context<'_>,
     ) {
-        let socket = match kind {
-            EventKind::Close(close) => close.socket,
-            EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => *socket,
-            EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {
-                moment.socket
-            }
-            _ => return,
+        let Some(socket) = socket_of(kind) else {
+            return;
         };
+        let is_known = self.find(socket).is_some();
         let Some(comparison) = &mut self.comparison else {
             return;
         };
         let Some(found) = comparison.found.get(&socket) else {
             return;
         };
-        let comes_first = match kind {
-            // Whatever the times say: it was not closed yet when it was looked at.
-            EventKind::Close(close) => found.ends.agree_with(&Ends::from(&close.endpoints)),
+        if matches!(kind, EventKind::Connect(_)) && found.state() == TcpState::SynSent {
             // The look saw the change that this connect tells of.
-            EventKind::Connect(_) if found.state() == TcpState::SynSent => {
-                comparison.found.remove(&socket);
-                return;
-            }
-            EventKind::Established {
-                endpoints, inbound, ..
-            } => !inbound && found.ends.agree_with(&Ends::from(endpoints)),
-            _ => found.time <= time,
-        };
-        // A pending attempt of which the record tells.
-        let is_known = self.find(socket).is_some();
-        let is_needed = !matches!(kind, EventKind::Established { .. }) || !is_known;
-        if comes_first && is_needed {
+            comparison.found.remove(&socket);
+        } else if found.comes_before(kind, time, is_known) {
             self.settle_one(socket, time, context);
         }
     }
@@ -354,6 +350,18 @@ impl ConnectionTable {
             self.drop_stale(handle, context);
             self.counters.compared.stale += 1;
         }
+    }
+}
+
+/// The socket of a record that needs to know what was found. An accept does not: it tells more.
+fn socket_of(kind: &EventKind<'_>) -> Option<SocketId> {
+    match kind {
+        EventKind::Close(close) => Some(close.socket),
+        EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => Some(*socket),
+        EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {
+            Some(moment.socket)
+        }
+        _ => None,
     }
 }
 
