@@ -10,6 +10,7 @@
 //! walk have been applied. Then they are entered a few at a time, since each of them is an event.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use hashbrown::HashMap;
 
@@ -33,6 +34,8 @@ pub(super) struct Comparison {
     /// theirs; of each kind the oldest first. What has been entered before its turn is no more in `found`.
     listeners: VecDeque<(BootTime, SocketId)>,
     others: VecDeque<(BootTime, SocketId)>,
+    /// Namespace, local and remote end of each.
+    by_ends: HashMap<(u32, SocketAddr, SocketAddr), SocketId, foldhash::fast::RandomState>,
     examined: Vec<ExaminedSocket>,
     begun_at: BootTime,
     complete_at: BootTime,
@@ -96,7 +99,12 @@ impl Comparison {
             order.sort_unstable_by_key(|(time, socket)| (*time, socket.0));
             order.into()
         };
+        let by_ends = found.values().map(|it| {
+            let ends = &it.close.endpoints;
+            ((ends.netns, ends.local, ends.remote), it.close.socket)
+        });
         Comparison {
+            by_ends: by_ends.collect(),
             listeners: by_time(true),
             others: by_time(false),
             found,
@@ -104,6 +112,13 @@ impl Comparison {
             begun_at: snapshot.begun_at,
             complete_at: snapshot.complete_at,
         }
+    }
+
+    /// Takes the other end of a connection, if it was found, too.
+    fn take_peer(&mut self, of: &Found) -> Option<Found> {
+        let ends = &of.close.endpoints;
+        let reversed = (ends.netns, ends.remote, ends.local);
+        self.found.remove(self.by_ends.get(&reversed)?)
     }
 
     /// The next to be entered.
@@ -215,7 +230,12 @@ impl ConnectionTable {
         while let Some((_, listener)) = comparison.listeners.pop_front_if(|(at, _)| *at <= time) {
             due.extend(comparison.found.remove(&listener));
         }
-        due.extend(comparison.found.remove(&socket));
+        let found = comparison.found.remove(&socket);
+        // Before the end of the walk, records of the other end may still come that tell more of it.
+        if let Some(found) = found.as_ref().filter(|_| time >= comparison.complete_at) {
+            due.extend(comparison.take_peer(found));
+        }
+        due.extend(found);
         for found in &due {
             self.enter(found, context);
         }
