@@ -179,11 +179,8 @@ impl<S: Sink> Pipeline<S> {
 
     /// When to take a turn although no record comes.
     fn due(&self) -> Option<BootTime> {
-        let now = clock::boot_time();
-        let next = self
-            .state
-            .is_comparing()
-            .then(|| BootTime(now.0 + GATHER.as_nanos() as u64));
+        let soon = || BootTime(clock::boot_time().0 + GATHER.as_nanos() as u64);
+        let next = self.state.is_comparing().then(soon);
         [self.state.due(), next].into_iter().flatten().min()
     }
 

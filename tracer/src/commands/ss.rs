@@ -3,6 +3,8 @@
 //! In: the kernel's walks over open files and tasks, and what /proc lists. Out: a table or JSON lines. No
 //! hook is attached: who opened a socket is concluded from who holds it.
 
+use std::fmt::Display;
+
 use aya::Ebpf;
 use hashbrown::{HashMap, HashSet};
 
@@ -181,7 +183,7 @@ fn processes(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<State, Failure> {
     Ok(state)
 }
 
-fn refused(reason: String) -> Failure {
+fn refused(reason: impl Display) -> Failure {
     Failure::unsupported(format_args!(
         "the kernel refuses its iterators over tasks and files: {reason}; see `tracer doctor`"
     ))

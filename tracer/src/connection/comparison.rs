@@ -10,6 +10,7 @@
 //! walk have been applied. Then they are entered a few at a time, since each of them is an event.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use hashbrown::HashMap;
 
@@ -33,6 +34,8 @@ pub(super) struct Comparison {
     /// theirs; of each kind the oldest first. What has been entered before its turn is no more in `found`.
     listeners: VecDeque<(BootTime, SocketId)>,
     others: VecDeque<(BootTime, SocketId)>,
+    /// Namespace, local and remote end of each.
+    by_ends: HashMap<(u32, SocketAddr, SocketAddr), SocketId, foldhash::fast::RandomState>,
     examined: Vec<ExaminedSocket>,
     begun_at: BootTime,
     complete_at: BootTime,
@@ -50,6 +53,19 @@ struct Found {
 impl Found {
     fn state(&self) -> TcpState {
         self.close.old_state
+    }
+
+    /// Whether a record of the socket happened to what was found.
+    fn comes_before(&self, kind: &EventKind<'_>, time: BootTime, is_known: bool) -> bool {
+        match kind {
+            // Whatever the times say: it was not closed yet when it was looked at.
+            EventKind::Close(close) => self.ends.agree_with(&Ends::from(&close.endpoints)),
+            // Of an attempt that is known, the record tells.
+            EventKind::Established {
+                endpoints, inbound, ..
+            } => !inbound && !is_known && self.ends.agree_with(&Ends::from(endpoints)),
+            _ => self.time <= time,
+        }
     }
 
     /// Everyone who holds one socket. If the socket's address was another's before, the latest counts.
@@ -83,7 +99,12 @@ impl Comparison {
             order.sort_unstable_by_key(|(time, socket)| (*time, socket.0));
             order.into()
         };
+        let by_ends = found.values().map(|it| {
+            let ends = &it.close.endpoints;
+            ((ends.netns, ends.local, ends.remote), it.close.socket)
+        });
         Comparison {
+            by_ends: by_ends.collect(),
             listeners: by_time(true),
             others: by_time(false),
             found,
@@ -91,6 +112,13 @@ impl Comparison {
             begun_at: snapshot.begun_at,
             complete_at: snapshot.complete_at,
         }
+    }
+
+    /// Takes the other end of a connection, if it was found, too.
+    fn take_peer(&mut self, of: &Found) -> Option<Found> {
+        let ends = &of.close.endpoints;
+        let reversed = (ends.netns, ends.remote, ends.local);
+        self.found.remove(self.by_ends.get(&reversed)?)
     }
 
     /// The next to be entered.
@@ -138,37 +166,20 @@ impl ConnectionTable {
         kind: &EventKind<'_>,
         context: &mut Context<'_>,
     ) {
-        let socket = match kind {
-            EventKind::Close(close) => close.socket,
-            EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => *socket,
-            EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {
-                moment.socket
-            }
-            _ => return,
+        let Some(socket) = socket_of(kind) else {
+            return;
         };
+        let is_known = self.find(socket).is_some();
         let Some(comparison) = &mut self.comparison else {
             return;
         };
         let Some(found) = comparison.found.get(&socket) else {
             return;
         };
-        let comes_first = match kind {
-            // Whatever the times say: it was not closed yet when it was looked at.
-            EventKind::Close(close) => found.ends.agree_with(&Ends::from(&close.endpoints)),
+        if matches!(kind, EventKind::Connect(_)) && found.state() == TcpState::SynSent {
             // The look saw the change that this connect tells of.
-            EventKind::Connect(_) if found.state() == TcpState::SynSent => {
-                comparison.found.remove(&socket);
-                return;
-            }
-            EventKind::Established {
-                endpoints, inbound, ..
-            } => !inbound && found.ends.agree_with(&Ends::from(endpoints)),
-            _ => found.time <= time,
-        };
-        // A pending attempt of which the record tells.
-        let is_known = self.find(socket).is_some();
-        let is_needed = !matches!(kind, EventKind::Established { .. }) || !is_known;
-        if comes_first && is_needed {
+            comparison.found.remove(&socket);
+        } else if found.comes_before(kind, time, is_known) {
             self.settle_one(socket, time, context);
         }
     }
@@ -219,7 +230,12 @@ impl ConnectionTable {
         while let Some((_, listener)) = comparison.listeners.pop_front_if(|(at, _)| *at <= time) {
             due.extend(comparison.found.remove(&listener));
         }
-        due.extend(comparison.found.remove(&socket));
+        let found = comparison.found.remove(&socket);
+        // Before the end of the walk, records of the other end may still come that tell more of it.
+        if let Some(found) = found.as_ref().filter(|_| time >= comparison.complete_at) {
+            due.extend(comparison.take_peer(found));
+        }
+        due.extend(found);
         for found in &due {
             self.enter(found, context);
         }
@@ -354,6 +370,18 @@ impl ConnectionTable {
             self.drop_stale(handle, context);
             self.counters.compared.stale += 1;
         }
+    }
+}
+
+/// The socket of a record that needs to know what was found. An accept does not: it tells more.
+fn socket_of(kind: &EventKind<'_>) -> Option<SocketId> {
+    match kind {
+        EventKind::Close(close) => Some(close.socket),
+        EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => Some(*socket),
+        EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {
+            Some(moment.socket)
+        }
+        _ => None,
     }
 }
 

@@ -107,6 +107,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_connection_carried_before_it_was_found_is_not_counted() {
+        let mut transfer = Transfer::default();
+        transfer.begin(id(1), totals(1_000, 2_000).unwrap());
+        let new = transfer.close(id(1), totals(1_003, 2_000));
+        let expected = Bytes {
+            sent: 3,
+            received: 0,
+        };
+        assert_eq!(new, expected);
+    }
+
+    #[test]
     fn samples_and_final_totals_count_each_byte_once() {
         let mut transfer = Transfer::default();
         assert_eq!(

@@ -24,7 +24,7 @@ impl Json {
         }
         line.members(&self.host);
         line.object(key!("tracer"), |tracer| {
-            self.socket_members(socket, now, tracer)
+            self.socket_members(socket, now, tracer);
         });
         line.end();
         out.push(b'\n');
