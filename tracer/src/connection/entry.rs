@@ -18,14 +18,20 @@ pub(super) const WAITING: usize = 2;
 
 /// Over and reported, but the other end may still be looking for it.
 pub(super) const ENDED: usize = 3;
+/// Asked for; the beginning should follow.
+pub(super) const ASKED: usize = 4;
 
 /// Every entry, in one of the lists above.
-pub(super) type Entries = Arena<Entry, 4>;
+pub(super) type Entries = Arena<Entry, 5>;
 
 /// How long an entry stays in [`ENDING`]: the kernel sends a reset at once or not at all.
 pub(super) const ENDING_NS: u64 = 2_000_000;
 /// How long an entry stays in [`WAITING`]: what explains it comes before the system call returns.
 pub(super) const WAITING_NS: u64 = 50_000_000;
+
+/// How long an entry stays in [`ASKED`]: whoever asks can be preempted before it begins, and a failure that
+/// was told is final.
+pub(super) const ASKED_NS: u64 = 1_000_000_000;
 
 /// A socket's part in the life of a connection or a listener.
 #[derive(Clone, Copy, Debug)]
@@ -104,10 +110,8 @@ impl Phase {
                 LASTING
             }
             Phase::Ending(_) => ENDING,
-            Phase::Attempted { .. }
-            | Phase::Cancelled { .. }
-            | Phase::Failed(_)
-            | Phase::Unlistened => WAITING,
+            Phase::Attempted { .. } => ASKED,
+            Phase::Cancelled { .. } | Phase::Failed(_) | Phase::Unlistened => WAITING,
             Phase::Ended => ENDED,
         }
     }

@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 
 use super::comparison::Comparison;
 use super::endpoints::Ends;
-use super::entry::{ENDED, ENDING, ENDING_NS, Entries, Entry, LASTING, Phase, WAITING, WAITING_NS};
+use super::entry::{
+    ASKED, ASKED_NS, ENDED, ENDING, ENDING_NS, Entries, Entry, LASTING, Phase, WAITING, WAITING_NS,
+};
 use super::listeners::Listeners;
 use super::peers::{Flow, Peers};
 use super::sockets::Sockets;
@@ -25,7 +27,11 @@ use crate::process::image::Provenance;
 use crate::process::table::ProcessTable;
 
 /// The lists of what is held, and for how long each holds it.
-const HOLDS: [(usize, u64); 2] = [(ENDING, ENDING_NS), (WAITING, WAITING_NS)];
+const HOLDS: [(usize, u64); 3] = [
+    (ENDING, ENDING_NS),
+    (WAITING, WAITING_NS),
+    (ASKED, ASKED_NS),
+];
 
 const NEVER: BootTime = BootTime(u64::MAX);
 
@@ -181,7 +187,7 @@ impl ConnectionTable {
 
     /// Reports what is held, although a record might still follow.
     pub(crate) fn drain(&mut self, context: &mut Context<'_>) {
-        for list in [ENDING, WAITING] {
+        for list in [ENDING, WAITING, ASKED] {
             while let Some((handle, _)) = self.entries.first(list) {
                 self.release(handle, context);
             }
@@ -394,6 +400,7 @@ impl ConnectionTable {
             .entries
             .first(WAITING)
             .or_else(|| self.entries.first(ENDING))
+            .or_else(|| self.entries.first(ASKED))
         {
             self.release(handle, context);
         }
