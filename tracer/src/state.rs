@@ -228,10 +228,16 @@ impl State {
 
     /// Something was lost before it got here.
     pub fn lost(&mut self, loss: Loss, time: BootTime, sink: &mut dyn Sink) {
-        sink.observe(&Observation {
-            time,
-            fact: Fact::Lost(loss),
-        });
+        let count = match (loss.stage, loss.kind) {
+            ("ring", "close") => self.connections.closes_lost_in_ring(loss.count),
+            _ => loss.count,
+        };
+        if count > 0 {
+            sink.observe(&Observation {
+                time,
+                fact: Fact::Lost(Loss { count, ..loss }),
+            });
+        }
     }
 
     /// No event will follow: reports what was held back.

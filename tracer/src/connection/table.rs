@@ -114,6 +114,9 @@ pub struct ConnectionTable {
     capacity: usize,
     pub(super) counters: ConnectionCounters,
     reported: ConnectionCounters,
+    /// By the ring's own count.
+    closes_lost_in_ring: u64,
+    reported_closes: u64,
 }
 
 impl ConnectionTable {
@@ -132,6 +135,8 @@ impl ConnectionTable {
             capacity: capacity.max(1),
             counters: ConnectionCounters::default(),
             reported: ConnectionCounters::default(),
+            closes_lost_in_ring: 0,
+            reported_closes: 0,
         }
     }
 
@@ -201,7 +206,7 @@ impl ConnectionTable {
             std::mem::replace(&mut self.reported, self.counters),
         );
         let losses = [
-            ("ring", "close", now.lost_closes - before.lost_closes),
+            ("ring", "close", self.newly_lost_closes()),
             ("table", "connection", now.evictions - before.evictions),
         ];
         for (stage, kind, count) in losses {
@@ -215,6 +220,19 @@ impl ConnectionTable {
                 }));
             }
         }
+    }
+
+    /// So many closes did not fit into the ring. Returns how many of them have not been reported when
+    /// their entries were found to be stale.
+    pub(crate) fn closes_lost_in_ring(&mut self, count: u64) -> u64 {
+        self.closes_lost_in_ring += count;
+        self.newly_lost_closes()
+    }
+
+    /// A close that the ring lost and the stale entry that it leaves are one loss, whichever is seen first.
+    fn newly_lost_closes(&mut self) -> u64 {
+        let lost = self.counters.lost_closes.max(self.closes_lost_in_ring);
+        lost - std::mem::replace(&mut self.reported_closes, lost)
     }
 
     pub(super) fn find(&self, socket: SocketId) -> Option<Handle> {

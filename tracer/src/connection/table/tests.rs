@@ -105,6 +105,16 @@ impl Bench {
         }
     }
 
+    fn ring_lost_closes(&mut self, time: u64, count: u64) {
+        let loss = Loss {
+            stage: "ring",
+            kind: "close",
+            unit: LossUnit::Event,
+            count,
+        };
+        self.state.lost(loss, BootTime(time), &mut self.heard);
+    }
+
     fn counters(&self) -> ConnectionCounters {
         self.state.counters().connections
     }
@@ -194,4 +204,24 @@ fn reset_is_waited_for_two_milliseconds_and_an_error_fifty() {
         ("failed", 2),
     ];
     assert_eq!(bench.heard.said, expected);
+}
+
+#[test]
+fn close_that_the_ring_lost_and_the_entry_that_it_left_are_one_loss() {
+    let mut bench = Bench::new(10);
+    bench.at(1, [connect(1), established(1), connect(2), established(2)]);
+    bench.ring_lost_closes(2, 1);
+    // Both addresses are used again: one of the entries is explained.
+    bench.at(3, [connect(1), connect(2)]);
+    bench.state.advance(BootTime(4), &mut bench.heard);
+    bench.ring_lost_closes(5, 1);
+    bench.ring_lost_closes(6, 1);
+    let lost: Vec<_> = bench
+        .heard
+        .said
+        .iter()
+        .filter(|it| it.0 == "close")
+        .collect();
+    assert_eq!(lost, [&("close", 1), &("close", 1), &("close", 1)]);
+    assert_eq!(bench.counters().lost_closes, 2);
 }
