@@ -2,7 +2,9 @@
 //!
 //! `cargo xtask test` sets them; nothing else in this package reads the environment.
 
+use std::env;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// How connect and accept are watched, as `--hook-mode` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl HookMode {
 
 /// `TRACER_BIN`: the program under test, if the caller named one.
 pub fn tracer_bin_if_any() -> Option<PathBuf> {
-    std::env::var_os("TRACER_BIN").map(PathBuf::from)
+    env::var_os("TRACER_BIN").map(PathBuf::from)
 }
 
 /// `TRACER_BIN`, which this test cannot do without.
@@ -48,7 +50,7 @@ pub fn tracer_bin() -> PathBuf {
 /// # Panics
 /// If it is not the name of a mode.
 pub fn hook_mode_if_any() -> Option<HookMode> {
-    let word = std::env::var("TRACER_HOOK_MODE").ok()?;
+    let word = env::var("TRACER_HOOK_MODE").ok()?;
     let mode = HookMode::ALL.into_iter().find(|mode| mode.as_str() == word);
     Some(mode.unwrap_or_else(|| {
         panic!("TRACER_HOOK_MODE is {word:?}, not fentry, kprobe or tracepoint")
@@ -69,10 +71,7 @@ pub fn hook_mode() -> HookMode {
 /// # Panics
 /// If it is not a number.
 pub fn connections() -> usize {
-    std::env::var("TRACER_CONNECTIONS").map_or(1000, |word| {
-        word.parse()
-            .unwrap_or_else(|_| panic!("TRACER_CONNECTIONS is {word:?}, not a number"))
-    })
+    number("TRACER_CONNECTIONS", 1000)
 }
 
 /// `TRACER_MIX`: how many connections a mix of every kind has.
@@ -80,15 +79,27 @@ pub fn connections() -> usize {
 /// # Panics
 /// If it is not a number.
 pub fn mix() -> u32 {
-    std::env::var("TRACER_MIX").map_or(2000, |word| {
-        word.parse()
-            .unwrap_or_else(|_| panic!("TRACER_MIX is {word:?}, not a number"))
+    number("TRACER_MIX", 2000)
+}
+
+/// `TRACER_STARTS`: how often a tracer is started under load.
+///
+/// # Panics
+/// If it is not a number.
+pub fn starts() -> u32 {
+    number("TRACER_STARTS", 3)
+}
+
+fn number<T: FromStr>(variable: &str, default: T) -> T {
+    env::var(variable).map_or(default, |word| {
+        let number = word.parse().ok();
+        number.unwrap_or_else(|| panic!("{variable} is {word:?}, not a number"))
     })
 }
 
 /// `TRACER_VM=1`: the tests run in a virtual machine that has little but them.
 pub fn in_vm() -> bool {
-    std::env::var_os("TRACER_VM").is_some_and(|value| value == "1")
+    env::var_os("TRACER_VM").is_some_and(|value| value == "1")
 }
 
 /// Whether this process may load kernel programs and drop privileges.

@@ -9,7 +9,7 @@ use tests::event::Event;
 use tests::expectations::{expect_no_loss, only, port, select};
 use tests::suite::Fact;
 use tests::workload::Workload;
-use tests::{facts, http, metrics, procfs, wait};
+use tests::{environment, facts, http, metrics, procfs, wait};
 
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
@@ -194,8 +194,7 @@ fn the_same_addresses_in_two_namespaces_are_two_connections() {
 
 /// Connections that last, and others that come and go while the tracer starts.
 fn every_start_under_load_tells_each_connection_once() {
-    const STARTS: usize = 3;
-    for _ in 0..STARTS {
+    for _ in 0..environment::starts() {
         let holding = Holding::start(&["alone", "127.0.0.1:0", "50"]);
         let mut load = Workload::start("connect-until-told", &[]);
         let load_port = load.fact();
