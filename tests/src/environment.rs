@@ -87,7 +87,7 @@ pub fn mix() -> u32 {
 /// # Panics
 /// If it is not a number.
 pub fn starts() -> u32 {
-    number("TRACER_STARTS", 3)
+    number("TRACER_STARTS", 1)
 }
 
 fn number<T: FromStr>(variable: &str, default: T) -> T {

@@ -35,7 +35,10 @@ impl ConnectionTable {
         let mut id = None;
         if let Some(handle) = self.find(moment.socket) {
             let entry = &self.entries[handle];
-            if matches!(entry.phase, Phase::Attempted { .. }) {
+            // A comparison finds an attempt as soon as its socket is in SYN_SENT, which is just before the hook.
+            let was_found = entry.opening == Opening::Inventory
+                && matches!(entry.phase, Phase::Connecting { .. });
+            if was_found || matches!(entry.phase, Phase::Attempted { .. }) {
                 id = Some(entry.id);
                 self.remove(handle, context.processes);
             } else {

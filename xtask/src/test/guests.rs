@@ -18,7 +18,7 @@ use crate::vm;
 const AT_A_TIME: usize = 2;
 
 /// A guest that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 /// Runs the tests in every cell of the matrix; a row for each.
 pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {

@@ -16,6 +16,8 @@ use crate::{artifacts, command, paths};
 const CONNECTIONS: &str = "10000";
 /// The same, in a mix of every kind, unless the caller wants another number.
 const MIX: &str = "100000";
+/// How often a tracer is started under load, likewise.
+const STARTS: &str = "5";
 
 /// Runs the tests in every mode, and those of bad surroundings; a row for each.
 pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
@@ -54,11 +56,13 @@ fn run_as_root(
     filter: Option<&str>,
 ) -> Result<Tally> {
     let (mode, path) = (mode.map(|mode| mode.to_string()), paths::search_path());
-    let mix = std::env::var_os("TRACER_MIX").unwrap_or_else(|| MIX.into());
+    let or = |variable, default: &str| std::env::var_os(variable).unwrap_or_else(|| default.into());
+    let (mix, starts) = (or("TRACER_MIX", MIX), or("TRACER_STARTS", STARTS));
     let mut environment: Vec<(&str, &OsStr)> = vec![
         ("TRACER_BIN", tracer.as_os_str()),
         ("TRACER_CONNECTIONS", CONNECTIONS.as_ref()),
         ("TRACER_MIX", &mix),
+        ("TRACER_STARTS", &starts),
         ("PATH", &path),
     ];
     environment.extend(mode.iter().map(|mode| ("TRACER_HOOK_MODE", mode.as_ref())));
