@@ -25,10 +25,6 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How many sockets that a comparison found are told in a turn.
 const SETTLED: usize = 256;
 
-/// How long a record can be reserved and not yet submitted, when its processor is taken away in between. It
-/// holds back all that are behind it, and the ring looks empty meanwhile.
-const HELD_BACK: Duration = Duration::from_millis(250);
-
 /// Records between two looks at signals and the network.
 const BATCH: usize = 4096;
 
@@ -139,9 +135,7 @@ impl<S: Sink> Pipeline<S> {
         if count < limit {
             self.state.advance(begin, &mut self.sinks);
             if self.sinks.has_room() {
-                let applied = begin.0.saturating_sub(HELD_BACK.as_nanos() as u64);
-                self.state
-                    .settle(BootTime(applied), SETTLED, &mut self.sinks);
+                self.state.settle(begin, SETTLED, &mut self.sinks);
             }
         }
         self.sinks.flush();
