@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::output::action::{Action, ActionSet};
-    use crate::output::writer::Writer;
+    use crate::output::writer::{QUEUE_BYTES, Writer};
 
     /// A line of a mebibyte for every event but our own, so that a queue is full soon.
     struct Long;
@@ -193,14 +193,16 @@ mod tests {
             ..Filter::default()
         };
         let mut sink = LineSink::new(Box::new(Long), filter, chunks);
-        for count in 0..20 {
+        let room = (QUEUE_BYTES >> 20) as u64;
+        let events = room + 12;
+        for count in 0..events {
             sink.observe(&lost(count));
             sink.flush();
         }
         let shed = sink.shed_total().load(Ordering::Relaxed);
         assert!(
             (11..=13).contains(&shed),
-            "{shed} of 20 MiB did not fit into 8"
+            "{shed} of {events} MiB did not fit into {room}"
         );
         let reading = std::thread::spawn(move || {
             let mut text = String::new();
@@ -214,7 +216,7 @@ mod tests {
         let told = lines
             .iter()
             .filter_map(|line| line.split_once(" sink ")?.1.parse::<u64>().ok());
-        assert_eq!(kept + shed, 20);
+        assert_eq!(kept + shed, events);
         assert_eq!(told.sum::<u64>(), shed);
         let numbers = lines
             .iter()

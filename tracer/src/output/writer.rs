@@ -16,8 +16,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::watch;
 
-/// Bytes that may wait to be written.
-const QUEUE_BYTES: usize = 8 << 20;
+/// Bytes that may wait to be written: half a second of the full rate, which is what a busy disk takes
+/// time for.
+pub(super) const QUEUE_BYTES: usize = 32 << 20;
 /// Chunks that may wait to be written. The channel has room for one more, the last.
 const QUEUE_CHUNKS: usize = 1024;
 /// Written chunks whose memory waits to be used again.
