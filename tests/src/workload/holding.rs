@@ -59,18 +59,6 @@ pub(super) fn hold(arguments: &[OsString]) -> Result<()> {
     tell(&json!({}))
 }
 
-/// Accepts one connection and keeps it. Facts: `{"port"}` just before, `{"client": port}` after, and `{}`
-/// after a go, when it is closed.
-pub(super) fn accept_and_hold(_: &[OsString]) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    tell(&json!({"port": listener.local_addr()?.port()}))?;
-    let (stream, peer) = listener.accept()?;
-    tell(&json!({"client": peer.port()}))?;
-    wait_for_go()?;
-    drop(stream);
-    tell(&json!({}))
-}
-
 /// A listener and connections to it.
 struct Held {
     listener: TcpListener,

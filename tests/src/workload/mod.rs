@@ -47,7 +47,6 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("accept-never", accepting::never),
     ("listen", accepting::listen),
     ("hold", holding::hold),
-    ("accept-and-hold", holding::accept_and_hold),
     ("reset", failing::reset),
     ("refused", failing::refused),
     ("refused-later", failing::refused_later),

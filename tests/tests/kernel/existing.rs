@@ -1,6 +1,6 @@
 //! What was there before the tracer: told once, with whoever holds it.
 
-use std::net::TcpStream;
+use std::sync::LazyLock;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use tests::event::Event;
 use tests::expectations::{expect_no_loss, only, port, select};
 use tests::suite::Fact;
 use tests::workload::Workload;
-use tests::{environment, facts, http, metrics, procfs, wait};
+use tests::{environment, facts, http, metrics, wait};
 
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
@@ -18,7 +18,6 @@ pub(crate) fn facts() -> Vec<Fact> {
         what_was_passed_is_nobodys_and_both_hold_it,
         the_same_addresses_in_two_namespaces_are_two_connections,
         every_start_under_load_tells_each_connection_once,
-        an_accept_that_waited_at_the_start_is_found,
         ends_that_were_lost_are_found_and_what_lives_stays,
     ]
 }
@@ -53,16 +52,52 @@ impl Holding {
     }
 }
 
-/// Holds something while a tracer starts, then ends it; all events, and what was held.
-#[track_caller]
-fn hold(how: &str) -> (u32, Value, Vec<Event>) {
-    let holding = Holding::start(&[how, "127.0.0.1:0", "1"]);
-    let (pid, fact) = (holding.pid(), holding.fact.clone());
+/// What was held while one tracer started and ended before it did, and all that it told.
+struct Found {
+    alone: Held,
+    forked: Held,
+    passed: Held,
+    /// At the same addresses as `alone`, in a network namespace of its own.
+    elsewhere: Held,
+    events: Vec<Event>,
+}
+
+/// Who held something, and what.
+struct Held {
+    pid: u32,
+    fact: Value,
+}
+
+/// One start of a tracer finds them all, since a start takes seconds on an emulated machine.
+static FOUND: LazyLock<Found> = LazyLock::new(|| {
+    let alone = Holding::start(&["alone", "127.0.0.1:0", "1"]);
+    let address = format!("127.0.0.1:{}", port(&alone.fact));
+    let forked = Holding::start(&["forked", "127.0.0.1:0", "1"]);
+    let passed = Holding::start(&["passed", "127.0.0.1:0", "1"]);
+    let elsewhere = Holding::start(&["alone", &address, "1", "in-netns"]);
+    let all = [alone, forked, passed, elsewhere];
+    let held = all.each_ref().map(|holding| Held {
+        pid: holding.pid(),
+        fact: holding.fact.clone(),
+    });
     let mut tracer = Tracer::start(&[]);
-    tracer.observe(|| holding.end());
+    tracer.observe(|| all.map(Holding::end));
     let events = tracer.stop(Signal::TERM).events;
     expect_no_loss(&events);
-    (pid, fact, events)
+    let [alone, forked, passed, elsewhere] = held;
+    Found {
+        alone,
+        forked,
+        passed,
+        elsewhere,
+        events,
+    }
+});
+
+/// The events of one process.
+fn of(pid: u32) -> Vec<Event> {
+    let events = FOUND.events.iter();
+    events.filter(|it| it.pid() == Some(pid)).cloned().collect()
 }
 
 /// The events about what was held: at the listener's port, in order.
@@ -117,70 +152,57 @@ fn expect_existing(events: &[Event], fact: &Value, owner: Option<u32>) {
 }
 
 fn what_one_process_holds_is_its_own_as_inferred() {
-    let (pid, fact, events) = hold("alone");
-    let listener = only(&events, "listen_opened", pid);
-    listener.expect("/destination/port", port(&fact));
+    let Held { pid, fact } = &FOUND.alone;
+    let events = of(*pid);
+    let listener = only(&events, "listen_opened", *pid);
+    listener.expect("/destination/port", port(fact));
     listener.expect("/tracer/existing", true);
     listener.expect("/tracer/owner_provenance", "inferred");
     listener.expect("/process/parent/pid", std::process::id());
-    expect_holders(listener, &fact);
-    expect_existing(&events, &fact, Some(pid));
-    let closed = only(&events, "listen_closed", pid);
+    expect_holders(listener, fact);
+    expect_existing(&events, fact, Some(*pid));
+    let closed = only(&events, "listen_closed", *pid);
     closed.expect("/tracer/connection_id", listener.connection_id());
 }
 
 fn what_was_inherited_is_the_parents_and_both_hold_it() {
-    let (pid, fact, events) = hold("forked");
-    expect_existing(&events, &fact, Some(pid));
-    for event in about(&events, "connection_existing", &fact) {
-        expect_holders(event, &fact);
+    let Held { pid, fact } = &FOUND.forked;
+    let events = &FOUND.events;
+    expect_existing(events, fact, Some(*pid));
+    for event in about(events, "connection_existing", fact) {
+        expect_holders(event, fact);
     }
-    expect_holders(only(&events, "listen_opened", pid), &fact);
+    expect_holders(only(events, "listen_opened", *pid), fact);
 }
 
 fn what_was_passed_is_nobodys_and_both_hold_it() {
-    let (pid, fact, events) = hold("passed");
-    let found = about(&events, "connection_existing", &fact);
+    let Held { pid, fact } = &FOUND.passed;
+    let found = about(&FOUND.events, "connection_existing", fact);
     let is_initiators = |event: &&Event| event.text("/network/direction") == "unknown";
     let (passed, kept): (Vec<&Event>, Vec<&Event>) = found.into_iter().partition(is_initiators);
     let ([passed], [kept]) = (&passed[..], &kept[..]) else {
         panic!("{} and {} connections of {fact}", passed.len(), kept.len())
     };
-    expect_holders(passed, &fact);
+    expect_holders(passed, fact);
     assert_eq!(passed.pid(), None, "{passed}");
     passed.expect("/tracer/owner_provenance", "unknown");
-    assert_eq!(kept.pid(), Some(pid), "{kept}");
+    assert_eq!(kept.pid(), Some(*pid), "{kept}");
 }
 
 fn the_same_addresses_in_two_namespaces_are_two_connections() {
-    let here = Holding::start(&["alone", "127.0.0.1:0", "1"]);
-    let address = format!("127.0.0.1:{}", port(&here.fact));
-    let there = Holding::start(&["alone", &address, "1", "in-netns"]);
-    let (here_pid, there_pid) = (here.pid(), there.pid());
-    let facts = [here.fact.clone(), there.fact.clone()];
-    let mut tracer = Tracer::start(&[]);
-    tracer.observe(|| {
-        there.end();
-        here.end();
-    });
-    let events = tracer.stop(Signal::TERM).events;
-    let netns = [(here_pid, &facts[0]), (there_pid, &facts[1])].map(|(pid, fact)| {
-        let own: Vec<Event> = events
-            .iter()
-            .filter(|it| it.pid() == Some(pid))
-            .cloned()
-            .collect();
-        expect_existing(&own, fact, Some(pid));
+    let netns = [&FOUND.alone, &FOUND.elsewhere].map(|Held { pid, fact }| {
+        let own = of(*pid);
+        expect_existing(&own, fact, Some(*pid));
         let ids: Vec<u64> = own
             .iter()
             .filter_map(|it| it.get("/tracer/netns/id")?.as_u64())
             .collect();
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-        let connections: Vec<&str> = select(&own, "connection_existing", pid)
+        let connections: Vec<&str> = select(&own, "connection_existing", *pid)
             .iter()
             .map(|it| it.connection_id())
             .collect();
-        for close in select(&own, "connection_closed", pid) {
+        for close in select(&own, "connection_closed", *pid) {
             let peer = close.text("/tracer/peer_connection_id");
             assert!(
                 connections.contains(&peer),
@@ -251,33 +273,6 @@ fn expect_nothing_twice(events: &[Event]) {
         ids.dedup();
         assert_eq!(ids.len(), count, "{actions:?}");
     }
-}
-
-/// By the hook if that sees the end of the wait, else by comparison.
-fn an_accept_that_waited_at_the_start_is_found() {
-    let mut server = Workload::start("accept-and-hold", &[]);
-    let (pid, listener) = (server.pid(), port(&server.fact()));
-    wait::until("the workload to accept", || {
-        procfs::waits_in_accept(pid).then_some(())
-    });
-    let mut tracer = Tracer::start(&[]);
-    let client = TcpStream::connect(("127.0.0.1", listener)).expect("it listens");
-    server.fact();
-    let found = tracer.wait_for("the connection is found", 0, |event| {
-        let is_found = ["connection_accepted", "connection_existing"].contains(&event.action());
-        is_found && event.pid() == Some(pid)
-    });
-    found.expect("/destination/port", listener);
-    found.expect("/network/direction", "ingress");
-    let (_, events) = tracer.observe(|| {
-        drop(client);
-        server.go();
-        server.fact();
-        server.finish();
-    });
-    let closed = only(&events, "connection_closed", pid);
-    closed.expect("/tracer/connection_id", found.connection_id());
-    tracer.stop(Signal::TERM);
 }
 
 /// The tracer sleeps while more connections end than its ring has room for.

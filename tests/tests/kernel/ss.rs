@@ -1,6 +1,7 @@
 //! `tracer ss`: whose the sockets are that there are now.
 
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use tests::event::Event;
@@ -12,7 +13,7 @@ use tests::{command, environment, facts};
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
         ss_shows_listener_and_connections_with_owner_and_lineage,
-        ss_names_all_holders_of_what_was_inherited_and_of_what_was_passed,
+        ss_names_all_holders_of_what_was_passed,
         ss_tells_namespaces_apart,
         ss_prints_columns_for_people,
     ]
@@ -25,43 +26,94 @@ fn run(arguments: &[&str]) -> String {
     finished.stdout
 }
 
-/// The sockets at a port, by either end.
-fn sockets_at(port: u16, arguments: &[&str]) -> Vec<Event> {
-    let text = run(&[&["-o", "json"], arguments].concat());
+fn parsed(text: &str) -> Vec<Event> {
     let parse = |line| Event::from(serde_json::from_str::<Value>(line).expect("JSON"));
-    text.lines()
-        .map(parse)
-        .filter(|socket| [socket.source_port(), socket.destination_port()].contains(&port))
-        .collect()
+    text.lines().map(parse).collect()
 }
 
-fn holders(socket: &Event) -> Vec<u64> {
+/// The sockets at a port, by either end.
+fn at(port: u16, sockets: &[Event]) -> Vec<Event> {
+    let is_there =
+        |socket: &&Event| [socket.source_port(), socket.destination_port()].contains(&port);
+    sockets.iter().filter(is_there).cloned().collect()
+}
+
+fn holders_of(socket: &Event) -> Vec<u64> {
     let list = socket.list("/tracer/holders").iter();
     let mut holders: Vec<u64> = list.map(|it| it["pid"].as_u64().expect("a PID")).collect();
     holders.sort_unstable();
     holders
 }
 
-/// A workload that holds a listener and one connection to it; its PID, its port and all holders.
-fn hold(arguments: &[&str]) -> (Workload, u32, u16, Vec<u64>) {
-    let mut workload = Workload::start("hold", arguments);
-    let fact = workload.fact();
-    let pid = workload.pid();
-    let all = fact["holders"].as_array().expect("a list").iter();
-    let mut all: Vec<u64> = all.map(|it| it.as_u64().expect("a PID")).collect();
-    all.sort_unstable();
-    (workload, pid, port(&fact), all)
+/// What was held while `tracer ss` looked, and what it said.
+struct Seen {
+    alone: Held,
+    forked: Held,
+    passed: Held,
+    /// At the same addresses as `alone`, in a network namespace of its own.
+    elsewhere: Held,
+    all: Vec<Event>,
+    listening: Vec<Event>,
+    established: Vec<Event>,
+    columns: String,
 }
 
-fn end(mut workload: Workload) {
-    workload.go();
-    workload.fact();
-    workload.finish();
+/// A listener and one connection to it.
+struct Held {
+    pid: u32,
+    port: u16,
+    holders: Vec<u64>,
 }
+
+impl Held {
+    fn by(workload: &mut Workload) -> Held {
+        let fact = workload.fact();
+        let holders = fact["holders"].as_array().expect("a list").iter();
+        let mut holders: Vec<u64> = holders.map(|it| it.as_u64().expect("a PID")).collect();
+        holders.sort_unstable();
+        Held {
+            pid: workload.pid(),
+            port: port(&fact),
+            holders,
+        }
+    }
+}
+
+/// Each look takes seconds on an emulated machine.
+static SEEN: LazyLock<Seen> = LazyLock::new(|| {
+    let mut workloads = Vec::new();
+    let mut hold = |arguments: &[&str]| {
+        let mut workload = Workload::start("hold", arguments);
+        let held = Held::by(&mut workload);
+        workloads.push(workload);
+        held
+    };
+    let alone = hold(&["alone", "127.0.0.1:0", "1"]);
+    let forked = hold(&["forked", "127.0.0.1:0", "1"]);
+    let passed = hold(&["passed", "127.0.0.1:0", "1"]);
+    let address = format!("127.0.0.1:{}", alone.port);
+    let elsewhere = hold(&["alone", &address, "1", "in-netns"]);
+    let seen = Seen {
+        alone,
+        forked,
+        passed,
+        elsewhere,
+        all: parsed(&run(&["-o", "json", "-t"])),
+        listening: parsed(&run(&["-o", "json", "-tl"])),
+        established: parsed(&run(&["-o", "json", "-tn", "--state", "established"])),
+        columns: run(&["-tunlp"]),
+    };
+    for mut workload in workloads {
+        workload.go();
+        workload.fact();
+        workload.finish();
+    }
+    seen
+});
 
 fn ss_shows_listener_and_connections_with_owner_and_lineage() {
-    let (workload, pid, port, all) = hold(&["alone", "127.0.0.1:0", "1"]);
-    let sockets = sockets_at(port, &["-t"]);
+    let Held { pid, port, holders } = &SEEN.forked;
+    let sockets = at(*port, &SEEN.all);
     let mut states: Vec<&str> = sockets
         .iter()
         .map(|it| it.text("/tracer/socket_state"))
@@ -69,8 +121,8 @@ fn ss_shows_listener_and_connections_with_owner_and_lineage() {
     states.sort_unstable();
     assert_eq!(states, ["established", "established", "listening"]);
     for socket in &sockets {
-        assert_eq!(socket.pid(), Some(pid), "{socket}");
-        assert_eq!(holders(socket), all);
+        assert_eq!(socket.pid(), Some(*pid), "{socket}");
+        assert_eq!(holders_of(socket), *holders);
         socket.expect("/tracer/owner_provenance", "inferred");
         socket.expect("/process/parent/pid", std::process::id());
         socket.expect("/network/transport", "tcp");
@@ -79,63 +131,46 @@ fn ss_shows_listener_and_connections_with_owner_and_lineage() {
             "{socket}"
         );
     }
-    let listening = sockets_at(port, &["-tl"]);
-    let established = sockets_at(port, &["-tn", "--state", "established"]);
-    assert_eq!((listening.len(), established.len()), (1, 2));
-    end(workload);
+    let some = [&SEEN.listening, &SEEN.established].map(|it| at(*port, it).len());
+    assert_eq!(some, [1, 2]);
 }
 
-fn ss_names_all_holders_of_what_was_inherited_and_of_what_was_passed() {
-    let (forked, parent, inherited, family) = hold(&["forked", "127.0.0.1:0", "1"]);
-    for socket in sockets_at(inherited, &["-t"]) {
-        assert_eq!(holders(&socket), family);
-        assert_eq!(socket.pid(), Some(parent), "{socket}");
-    }
-    end(forked);
-    let (passing, _, passed, both) = hold(&["passed", "127.0.0.1:0", "1"]);
-    let sockets = sockets_at(passed, &["-t"]);
-    let shared: Vec<_> = sockets.iter().filter(|it| holders(it) == both).collect();
+fn ss_names_all_holders_of_what_was_passed() {
+    let sockets = at(SEEN.passed.port, &SEEN.all);
+    let is_shared = |socket: &&Event| holders_of(socket) == SEEN.passed.holders;
+    let shared: Vec<_> = sockets.iter().filter(is_shared).collect();
     let [shared] = shared[..] else {
         panic!("{} of {} are shared", shared.len(), sockets.len())
     };
     assert_eq!(shared.pid(), None, "{shared}");
     shared.expect("/tracer/owner_provenance", "unknown");
-    end(passing);
 }
 
 fn ss_tells_namespaces_apart() {
-    let (here, here_pid, port, _) = hold(&["alone", "127.0.0.1:0", "1"]);
-    let address = format!("127.0.0.1:{port}");
-    let (there, there_pid, _, _) = hold(&["alone", &address, "1", "in-netns"]);
-    let sockets = sockets_at(port, &["-t"]);
-    let netns_of = |pid: u32| {
-        let own = sockets.iter().filter(|it| it.pid() == Some(pid));
+    let sockets = at(SEEN.alone.port, &SEEN.all);
+    let [one, other] = [&SEEN.alone, &SEEN.elsewhere].map(|held| {
+        let own = sockets.iter().filter(|it| it.pid() == Some(held.pid));
         let mut ids: Vec<u64> = own.map(|it| it.number("/tracer/netns/id")).collect();
-        assert_eq!(ids.len(), 3, "sockets of {pid}");
+        assert_eq!(ids.len(), 3, "sockets of {}", held.pid);
         ids.dedup();
         ids
-    };
-    let (one, other) = (netns_of(here_pid), netns_of(there_pid));
+    });
     assert_eq!((one.len(), other.len()), (1, 1));
     assert_ne!(one, other);
-    end(there);
-    end(here);
 }
 
 fn ss_prints_columns_for_people() {
-    let (workload, pid, port, _) = hold(&["alone", "127.0.0.1:0", "1"]);
-    let text = run(&["-tunlp"]);
-    let mut lines = text.lines();
+    let mut lines = SEEN.columns.lines();
     assert!(
         lines
             .next()
             .is_some_and(|line| line.starts_with("Netid  State"))
     );
+    let Held { pid, port, .. } = SEEN.forked;
     let line = lines.find(|line| line.contains(&format!("127.0.0.1:{port} ")));
-    let line = line.unwrap_or_else(|| panic!("no listener at {port} in {text}"));
+    let line = line.unwrap_or_else(|| panic!("no listener at {port} in {}", SEEN.columns));
     assert!(
         line.contains("LISTEN") && line.contains(&format!("[{pid}]")),
         "{line}"
     );
-    end(workload);
 }
