@@ -36,8 +36,10 @@ enum Subcommands {
     Vm(vm::Options),
     /// Measure what tracing costs, and compare with the budget
     Bench(bench::Options),
-    /// Check format, lints, dependencies, then run all tests
+    /// Check format, lints, dependencies and costs, then run the tests that a change has to pass
     Ci(ci::Options),
+    /// Run all tests, with as many connections and starts as take an hour
+    Nightly(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Subcommands::Vm(options) => vm::main(&options),
         Subcommands::Bench(options) => bench::main(&options),
         Subcommands::Ci(options) => ci::main(&options),
+        Subcommands::Nightly(options) => test::main(&options.nightly()),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

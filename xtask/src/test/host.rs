@@ -9,18 +9,23 @@ use anyhow::{Context as _, Result};
 
 use super::libtest::Tally;
 use super::matrix::Mode;
-use super::{KERNEL, Row, SURROUNDINGS, Verdict, tee};
+use super::{Extent, KERNEL, Row, SURROUNDINGS, Verdict, tee};
 use crate::{artifacts, command, paths};
 
 /// Loopback connections that a test makes here.
 const CONNECTIONS: &str = "10000";
-/// The same, in a mix of every kind, unless the caller wants another number.
-const MIX: &str = "100000";
-/// How often a tracer is started under load, likewise.
-const STARTS: &str = "5";
+
+/// How many connections of every kind a mix has, and how often a tracer is started under load.
+const fn amounts(extent: Extent) -> [&'static str; 2] {
+    match extent {
+        Extent::Ci | Extent::Full => ["100000", "5"],
+        Extent::Nightly => ["1000000", "200"],
+    }
+}
 
 /// Runs the tests in every mode, and those of bad surroundings; a row for each.
-pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
+pub(super) fn run(extent: Extent, filter: Option<&str>) -> Result<Vec<Row>> {
+    let amounts = amounts(extent);
     let (modes, why) = modes();
     println!("\nthis machine, kernel {}: {why}", release());
     let tracer = artifacts::tracer()?;
@@ -37,14 +42,14 @@ pub(super) fn run(filter: Option<&str>) -> Result<Vec<Row>> {
     for mode in Mode::ALL {
         let verdict = if modes.contains(&mode) {
             println!("\nreal-kernel tests on this machine, {mode}");
-            Verdict::timed(|| run_as_root(&kernel, &tracer, Some(mode), filter))?
+            Verdict::timed(|| run_as_root(&kernel, &tracer, Some(mode), amounts, filter))?
         } else {
             Verdict::Refused(why.clone())
         };
         add("this machine", Some(mode), verdict);
     }
     println!("\nbad input and bad surroundings, on this machine");
-    let verdict = Verdict::timed(|| run_as_root(&surroundings, &tracer, None, filter))?;
+    let verdict = Verdict::timed(|| run_as_root(&surroundings, &tracer, None, amounts, filter))?;
     add("this machine, bad surroundings", None, verdict);
     Ok(rows)
 }
@@ -53,16 +58,15 @@ fn run_as_root(
     tests: &Path,
     tracer: &Path,
     mode: Option<Mode>,
+    [mix, starts]: [&str; 2],
     filter: Option<&str>,
 ) -> Result<Tally> {
     let (mode, path) = (mode.map(|mode| mode.to_string()), paths::search_path());
-    let or = |variable, default: &str| std::env::var_os(variable).unwrap_or_else(|| default.into());
-    let (mix, starts) = (or("TRACER_MIX", MIX), or("TRACER_STARTS", STARTS));
     let mut environment: Vec<(&str, &OsStr)> = vec![
         ("TRACER_BIN", tracer.as_os_str()),
         ("TRACER_CONNECTIONS", CONNECTIONS.as_ref()),
-        ("TRACER_MIX", &mix),
-        ("TRACER_STARTS", &starts),
+        ("TRACER_MIX", mix.as_ref()),
+        ("TRACER_STARTS", starts.as_ref()),
         ("PATH", &path),
     ];
     environment.extend(mode.iter().map(|mode| ("TRACER_HOOK_MODE", mode.as_ref())));

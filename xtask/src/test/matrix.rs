@@ -32,12 +32,23 @@ impl fmt::Display for Mode {
     }
 }
 
-/// One place of the matrix: a mode on a kernel, and if it is not offered there, why.
+/// One place of the matrix: a mode on a kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) label: &'static str,
     pub(crate) mode: Mode,
-    pub(crate) refused: Option<String>,
+    pub(crate) offer: Offer,
+}
+
+/// Whether and when a cell is tested.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// By `cargo xtask ci`, too.
+    Always,
+    /// By `cargo xtask test` and `nightly`.
+    Full,
+    /// Never, for this reason.
+    Refused(String),
 }
 
 /// All cells, oldest kernel first.
@@ -56,16 +67,13 @@ fn parse(text: &str) -> Result<Vec<Cell>> {
     for label in LABELS {
         for mode in Mode::ALL {
             let value = table.get(label).and_then(|row| row.get(mode.to_string()));
-            let refused = match value {
-                Some(Value::Boolean(true)) => None,
-                Some(Value::String(reason)) => Some(reason.clone()),
-                _ => bail!("{label}: {mode} is neither true nor a reason"),
+            let offer = match value.and_then(Value::as_str) {
+                Some("ci") => Offer::Always,
+                Some("full") => Offer::Full,
+                Some(reason) => Offer::Refused(reason.to_owned()),
+                None => bail!("{label}: {mode} is neither \"ci\" nor \"full\" nor a reason"),
             };
-            cells.push(Cell {
-                label,
-                mode,
-                refused,
-            });
+            cells.push(Cell { label, mode, offer });
         }
     }
     Ok(cells)
@@ -82,10 +90,10 @@ mod tests {
 
     #[test]
     fn a_missing_mode_is_an_error_that_names_it() {
-        let error = parse("[\"5.10\"]\nfentry = true\nkprobe = \"no\"\n").unwrap_err();
+        let error = parse("[\"5.10\"]\nfentry = \"ci\"\nkprobe = \"no\"\n").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "5.10: tracepoint is neither true nor a reason"
+            "5.10: tracepoint is neither \"ci\" nor \"full\" nor a reason"
         );
     }
 }

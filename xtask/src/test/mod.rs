@@ -34,14 +34,37 @@ pub(crate) struct Options {
     no_setup: bool,
     /// Run only tests whose name contains this
     filter: Option<String>,
+    #[arg(skip)]
+    extent: Extent,
+}
+
+/// How much of what there is to test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What a change has to pass within half an hour.
+    Ci,
+    /// Every cell of the matrix.
+    #[default]
+    Full,
+    /// The same, with as many connections and starts as take an hour.
+    Nightly,
 }
 
 impl Options {
-    /// All tests, without the VMs if it is to be quick.
+    /// What a change has to pass, without the VMs if it is to be quick.
     pub(crate) fn for_ci(quick: bool) -> Self {
         Self {
             quick,
+            extent: Extent::Ci,
             ..Self::default()
+        }
+    }
+
+    /// The same with as much of everything as takes an hour.
+    pub(crate) fn nightly(self) -> Self {
+        Self {
+            extent: Extent::Nightly,
+            ..self
         }
     }
 }
@@ -57,6 +80,8 @@ enum Verdict {
     Ran(Tally, Duration),
     /// The kernel does not offer this mode, for this reason.
     Refused(String),
+    /// Only a fuller run includes it.
+    Left,
 }
 
 impl Verdict {
@@ -72,6 +97,7 @@ impl fmt::Display for Row {
         write!(f, "{:32} {mode:10}  ", self.place)?;
         match &self.verdict {
             Verdict::Refused(reason) => write!(f, "not offered: {reason}"),
+            Verdict::Left => f.write_str("left to `cargo xtask test` and `nightly`"),
             Verdict::Ran(tally, time) => {
                 let word = if tally.is_good() { "ok" } else { "FAILED" };
                 let Tally {
@@ -100,15 +126,15 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
     setup::ensure(setup::Scope::Tests, !options.no_setup)?;
     let filter = options.filter.as_deref();
     let mut rows = vec![unprivileged::run(filter)?];
-    rows.extend(host::run(filter)?);
+    rows.extend(host::run(options.extent, filter)?);
     if !options.quick {
-        rows.extend(guests::run(filter)?);
+        rows.extend(guests::run(options.extent, filter)?);
     }
     println!("\nsummary:");
     rows.iter().for_each(|row| println!("  {row}"));
     let tally = rows.iter().map(|row| match row.verdict {
         Verdict::Ran(tally, _) => tally,
-        Verdict::Refused(_) => Tally::default(),
+        Verdict::Refused(_) | Verdict::Left => Tally::default(),
     });
     let tally: Tally = tally.sum();
     if tally == Tally::default() {
