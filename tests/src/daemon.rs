@@ -48,8 +48,16 @@ impl Tracer {
     /// # Panics
     /// If it does not become ready; the message shows its stderr.
     pub fn start(arguments: &[&str]) -> Tracer {
+        Tracer::start_with_socket("off", arguments)
+    }
+
+    /// The same with a place to ask it.
+    ///
+    /// # Panics
+    /// As [`Tracer::start`].
+    pub fn start_with_socket(socket: &str, arguments: &[&str]) -> Tracer {
         let metrics = free_address();
-        let mut tracer = Tracer::spawn(command(metrics).args(arguments));
+        let mut tracer = Tracer::spawn(command(metrics, socket).args(arguments));
         tracer.metrics = metrics;
         assert!(
             tracer.becomes_ready(),
@@ -238,12 +246,13 @@ impl Tracer {
     }
 }
 
-/// `tracer run` with JSON on stdout, in the mode under test, that serves `metrics`.
-pub fn command(metrics: SocketAddr) -> Command {
+/// `tracer run` with JSON on stdout, in the mode under test, that serves `metrics` and answers at `socket`.
+pub fn command(metrics: SocketAddr, socket: &str) -> Command {
     let mut command = Command::new(environment::tracer_bin());
     let mode = environment::hook_mode().as_str();
     command.args(["run", "-o", "json", "--hook-mode", mode]);
     command.args(["--metrics-listen", &metrics.to_string()]);
+    command.args(["--socket", socket]);
     // What it finds must be true at any time, also under load.
     command.args(["--comparison", "1s"]);
     command

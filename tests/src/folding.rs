@@ -32,7 +32,7 @@ impl<T: Send + 'static> Folding<T> {
     /// If it does not become ready; the message shows its stderr.
     pub fn start(initial: T, fold: fn(&mut T, &[u8])) -> Folding<T> {
         let metrics = free_address();
-        let mut command = daemon::command(metrics);
+        let mut command = daemon::command(metrics, "off");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

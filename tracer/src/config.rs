@@ -4,15 +4,18 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use crate::cli::{
-    CaptureArgs, Color, MetricsArgs, MetricsListen, OutputArgs, OutputFormat, RunArgs, TraceArgs,
+    CaptureArgs, Color, Group, MetricsArgs, MetricsListen, OutputArgs, OutputFormat, RunArgs,
+    TraceArgs,
 };
 use crate::filter::Filter;
 use crate::kernel::loader;
+use crate::local::{self, Listen};
 use crate::output::compact::{Compact, Detail};
 use crate::output::json::Json;
 use crate::output::sink::LineSink;
@@ -28,6 +31,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// What is served; `None` if nothing.
     pub metrics: Option<MetricsConfig>,
+    /// Where other commands can ask; `None` if nowhere.
+    pub socket: Option<SocketConfig>,
     /// What is shown, but for the tracer itself, which only knows itself once it runs.
     pub filter: Filter,
     /// Whether the tracer itself is shown.
@@ -67,6 +72,17 @@ pub struct MetricsConfig {
     pub processes: Vec<String>,
 }
 
+/// Where other commands can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// The socket's file.
+    pub path: PathBuf,
+    /// Which group may ask, beside the user; by number.
+    pub group: Option<u32>,
+    /// Whether nothing is to begin without it.
+    pub is_required: bool,
+}
+
 /// What the resolution depends on beside the arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings {
@@ -95,6 +111,7 @@ impl Config {
             capture: capture(&args.capture),
             output: OutputConfig::resolve(args.output, surroundings),
             metrics: metrics(args.metrics_listen, args.metrics),
+            socket: socket(args.socket, args.socket_group),
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
             comparison: args.capture.comparison,
@@ -109,6 +126,7 @@ impl Config {
             capture: capture(&args.capture),
             output: OutputConfig::resolve(args.output, surroundings),
             metrics: metrics(args.metrics_listen, args.metrics),
+            socket: None,
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
             comparison: args.capture.comparison,
@@ -126,6 +144,20 @@ pub fn capture(args: &CaptureArgs) -> loader::Options {
         degraded: args.degraded,
         log_level: args.log as u8,
     }
+}
+
+fn socket(listen: Option<Listen>, group: Option<Group>) -> Option<SocketConfig> {
+    let is_required = listen.is_some();
+    let path = match listen {
+        Some(Listen::Off) => return None,
+        Some(Listen::At(path)) => path,
+        None => local::DEFAULT_PATH.into(),
+    };
+    Some(SocketConfig {
+        path,
+        group: group.map(|Group(id)| id),
+        is_required,
+    })
 }
 
 fn metrics(listen: MetricsListen, args: MetricsArgs) -> Option<MetricsConfig> {

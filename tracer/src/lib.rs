@@ -17,6 +17,8 @@ pub mod state;
 
 pub mod filter;
 pub mod http;
+pub mod listing;
+pub mod local;
 pub mod metrics;
 pub mod observation;
 pub mod output;

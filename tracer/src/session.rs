@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::{
     clock,
-    event::ProcessKey,
+    event::{ProcessKey, Transport},
     kernel::{
         canary::Canary,
         hooks::{Moment, Point},
@@ -22,6 +22,7 @@ use crate::{
         losses::Losses,
         sockets,
     },
+    listing::Holdings,
     observation::Sink,
     output::names::{ByFamily, HookNames},
     pipeline::Pipeline,
@@ -154,6 +155,19 @@ impl<S: Sink> Session<S> {
         snapshot.complete_at = clock::boot_time();
         self.pipeline.compare(snapshot);
         Ok(())
+    }
+
+    /// Every socket of `transports` that processes have open, and who opened it.
+    pub fn holdings(&mut self, transports: &[Transport]) -> io::Result<Holdings> {
+        let held = |&transport| Ok((transport, sockets::held(&mut self.programs, transport)?));
+        let found: io::Result<Vec<_>> = transports.iter().map(held).collect();
+        // Records of what has been found are in the ring by now.
+        self.pipeline.take_all();
+        let mut holdings = Holdings::default();
+        for (transport, found) in found? {
+            holdings.add(transport, found, self.pipeline.state());
+        }
+        Ok(holdings)
     }
 
     /// Releases the canary and looks for it in the ring.

@@ -12,7 +12,7 @@ use crate::event::{
     BootTime, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId, SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, Observation, Sink};
-use crate::process::image::Image;
+use crate::process::image::{Image, Provenance};
 use crate::process::inventory::ExistingProcess;
 use crate::process::table::{ProcessId, ProcessTable};
 
@@ -101,15 +101,24 @@ impl State {
         self.connections.suspects(snapshot, limit)
     }
 
-    /// Who holds one socket, as it was found, and who of them is believed to have opened it.
-    pub fn holders(&self, held: &[HeldSocket]) -> (Option<Arc<Image>>, Vec<Arc<Image>>) {
-        let mut holders = Holders::default();
-        for held in held {
-            holders.add(&held.holder, held.descriptor);
+    /// Who holds one socket, as it was found.
+    pub fn holders(&self, held: &[HeldSocket]) -> Vec<Arc<Image>> {
+        Holders::of(held).images(&self.processes)
+    }
+
+    /// Who opened one socket: whoever was seen to, else whoever of its holders must have.
+    pub fn owner(&self, held: &[HeldSocket]) -> (Option<Arc<Image>>, Provenance) {
+        let close = held.first().map(|held| &held.close);
+        let seen = close.and_then(|close| self.connections.owner(close, &self.processes));
+        let inferred = || {
+            let opener = Holders::of(held).opener(&self.processes)?;
+            let image = self.processes.image(opener)?;
+            Some((Arc::clone(image), Provenance::Inferred))
+        };
+        match seen.or_else(inferred) {
+            Some((owner, provenance)) => (Some(owner), provenance),
+            None => (None, Provenance::Unknown),
         }
-        let opener = holders.opener(&self.processes);
-        let owner = opener.and_then(|id| self.processes.image(id));
-        (owner.cloned(), holders.images(&self.processes))
     }
 
     /// The youngest living child of a process.

@@ -19,7 +19,20 @@ pub(crate) fn facts() -> Vec<Fact> {
 /// Uses the common run, starting it if need be. A test that failed leaves it usable.
 pub(crate) fn run<T>(act: impl FnOnce(&mut Tracer) -> T) -> T {
     let mut run = RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    act(run.get_or_insert_with(|| Tracer::start(&["--metrics-process", &own_name()])))
+    let (name, group) = (own_name(), SOCKET_GROUP.to_string());
+    let arguments = ["--metrics-process", &name, "--socket-group", &group];
+    act(run.get_or_insert_with(|| Tracer::start_with_socket(&socket(), &arguments)))
+}
+
+/// Which group may ask it.
+pub(crate) const SOCKET_GROUP: u32 = 4711;
+
+/// Where the common run answers other commands.
+pub(crate) fn socket() -> String {
+    let path = std::env::temp_dir().join(format!("tracer-tests-{}", std::process::id()));
+    path.into_os_string()
+        .into_string()
+        .expect("its name is UTF-8")
 }
 
 /// The name of this process and its workloads, whose metrics are kept apart.

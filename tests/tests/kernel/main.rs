@@ -67,6 +67,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
+        ("daemon", ss::facts_of_the_daemon()),
         ("common", common::facts()),
         ("mix", mix::facts()),
         ("doctor", doctor::facts()),

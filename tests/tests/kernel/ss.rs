@@ -1,5 +1,7 @@
 //! `tracer ss`: whose the sockets are that there are now.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
@@ -10,6 +12,16 @@ use tests::suite::Fact;
 use tests::workload::Workload;
 use tests::{command, environment, facts};
 
+use crate::common;
+
+/// Of the common run, which has seen who opened what.
+pub(crate) fn facts_of_the_daemon() -> Vec<Fact> {
+    facts![
+        the_daemon_names_the_opener_of_what_was_passed,
+        the_daemon_answers_whoever_is_in_its_group,
+    ]
+}
+
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
         ss_shows_listener_and_connections_with_owner_and_lineage,
@@ -19,9 +31,15 @@ pub(crate) fn facts() -> Vec<Fact> {
     ]
 }
 
+/// Asks no daemon.
 fn run(arguments: &[&str]) -> String {
+    run_with("off", arguments)
+}
+
+fn run_with(socket: &str, arguments: &[&str]) -> String {
     let mut ss = Command::new(environment::tracer_bin());
-    let finished = command::run(ss.arg("ss").args(arguments).stdout(Stdio::piped()));
+    ss.args(["ss", "--socket", socket]).args(arguments);
+    let finished = command::run(ss.stdout(Stdio::piped()));
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     finished.stdout
 }
@@ -144,6 +162,36 @@ fn ss_names_all_holders_of_what_was_passed() {
     };
     assert_eq!(shared.pid(), None, "{shared}");
     shared.expect("/tracer/owner_provenance", "unknown");
+}
+
+fn the_daemon_names_the_opener_of_what_was_passed() {
+    let mut workload = common::run(|_| Workload::start("hold", &["passed", "127.0.0.1:0", "1"]));
+    let held = Held::by(&mut workload);
+    let all = parsed(&run_with(&common::socket(), &["-o", "json", "-t"]));
+    let columns = run_with(&common::socket(), &["-t"]);
+    let sockets = at(held.port, &all);
+    assert_eq!(sockets.len(), 3);
+    for socket in &sockets {
+        assert_eq!(socket.pid(), Some(held.pid), "{socket}");
+        socket.expect("/tracer/owner_provenance", "kernel");
+        socket.expect("/process/parent/pid", std::process::id());
+    }
+    let is_shared = |socket: &&Event| holders_of(socket) == held.holders;
+    assert_eq!(sockets.iter().filter(is_shared).count(), 1);
+    let line = columns
+        .lines()
+        .find(|line| line.contains(&format!("127.0.0.1:{} ", held.port)));
+    let owner = format!("[{}] ", held.pid);
+    assert!(line.is_some_and(|line| line.contains(&owner)), "{columns}");
+    workload.go();
+    workload.fact();
+    workload.finish();
+}
+
+fn the_daemon_answers_whoever_is_in_its_group() {
+    let file = common::run(|_| fs::metadata(common::socket())).expect("the socket is there");
+    assert_eq!(file.mode() & 0o777, 0o660);
+    assert_eq!(file.gid(), common::SOCKET_GROUP);
 }
 
 fn ss_tells_namespaces_apart() {

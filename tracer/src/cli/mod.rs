@@ -5,6 +5,7 @@
 
 mod capture;
 mod filter;
+mod group;
 mod output;
 mod ss;
 
@@ -17,9 +18,11 @@ use clap_complete::Shell;
 
 pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
 pub use self::filter::FilterArgs;
+pub use self::group::Group;
 pub use self::output::{Color, OutputArgs, OutputFormat};
 pub use self::ss::SsArgs;
 use crate::failure::Failure;
+use crate::local::Listen;
 
 /// Shows which process, started by whom, is behind each network connection on this host
 #[derive(Debug, Parser)]
@@ -81,6 +84,12 @@ pub struct RunArgs {
         help_heading = "Metrics"
     )]
     pub metrics_listen: MetricsListen,
+    /// Where to answer other commands, such as `tracer ss`, or `off` [default: /run/tracer/tracer.sock]
+    #[arg(long, value_name = "PATH", help_heading = "Other commands")]
+    pub socket: Option<Listen>,
+    /// Which group may ask, by name or number; otherwise the user alone
+    #[arg(long, value_name = "GROUP", help_heading = "Other commands")]
+    pub socket_group: Option<Group>,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,

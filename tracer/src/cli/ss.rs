@@ -5,6 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::ReportFormat;
 use crate::event::TcpState;
+use crate::local::{self, Listen};
 use crate::output::names;
 
 /// Arguments of `ss`. Letters are those of ss(8), so that what the fingers know works here.
@@ -31,6 +32,10 @@ pub struct SsArgs {
     /// Processes: always so
     #[arg(short, long)]
     pub processes: bool,
+    /// Where the daemon answers, which has seen who opened what; without one, or by `off`, the opener is
+    /// concluded from the holders
+    #[arg(long, value_name = "PATH", default_value = local::DEFAULT_PATH)]
+    pub socket: Listen,
     /// For people or for programs, one object a line
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: ReportFormat,

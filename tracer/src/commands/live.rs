@@ -19,13 +19,14 @@ use tokio::{
 use super::launch::{self, Launched};
 use crate::{
     clock::WallOffset,
-    config::Config,
-    event::{Close, ProcessKey, SocketId},
+    config::{Config, SocketConfig},
+    event::{Close, ProcessKey, SocketId, Transport},
     failure::Failure,
     filter::Filter,
     host::Host,
     http::Bound,
     kernel::{self, netns, privileges, sockets},
+    local,
     metrics::{self, Metrics, MetricsSink},
     observation::{Observation, Sink},
     output::{
@@ -110,6 +111,7 @@ async fn trace(config: Config) -> Result<(), Failure> {
         .map(|bound| bound.serve(metrics.registry().clone()))
         .transpose();
     let server = server.map_err(Failure::failed)?;
+    let mut local = serve_local(config.socket.as_ref())?;
 
     let offset = WallOffset::measure();
     let mut session = Session::start(&config.capture, Limits::default(), |facts| {
@@ -141,11 +143,13 @@ async fn trace(config: Config) -> Result<(), Failure> {
         &mut session,
         &mut ends,
         &mut writer,
+        &mut local,
         &metrics,
         &offset,
         rounds,
     )
     .await;
+    drop(local);
     // Before the hooks go: they go one by one, and what some still see then is half a story.
     let sinks = session.pipeline.finish();
     drop(session.programs);
@@ -163,6 +167,7 @@ async fn run(
     session: &mut Session<Sinks>,
     ends: &mut Ends,
     writer: &mut Writer,
+    local: &mut Option<local::server::Server>,
     metrics: &Metrics,
     offset: &WallOffset,
     mut rounds: Rounds,
@@ -179,9 +184,37 @@ async fn run(
                 tick(session, metrics)?;
                 rounds.take(session, metrics);
             }
+            Some(ask) = next(local) => {
+                // Whoever asked may have gone away.
+                let _ = ask.reply.send(session.holdings(&ask.transports));
+            }
             ended = writer.ended() => return ended.map_err(Failure::failed),
             reason = ends.next() => return reason,
         }
+    }
+}
+
+/// Listens for other commands. That nobody can ask is a failure only where it was asked for.
+fn serve_local(config: Option<&SocketConfig>) -> Result<Option<local::server::Server>, Failure> {
+    let Some(config) = config else {
+        return Ok(None);
+    };
+    let server = local::server::Bound::bind(&config.path, config.group)
+        .and_then(local::server::Bound::serve);
+    match server {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if config.is_required => Err(Failure::failed(error)),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "tracer: note: {error}");
+            Ok(None)
+        }
+    }
+}
+
+async fn next(local: &mut Option<local::server::Server>) -> Option<local::server::Ask> {
+    match local {
+        Some(server) => server.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -240,7 +273,7 @@ fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
     if open.peek().is_none() {
         return;
     }
-    let held = sockets::held(&mut session.programs).unwrap_or_default();
+    let held = sockets::held(&mut session.programs, Transport::Tcp).unwrap_or_default();
     let totals: HashMap<SocketId, Close> = held
         .into_iter()
         .map(|held| (held.close.socket, held.close))

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::entry::Owner;
-use crate::event::{BootTime, Task};
+use crate::event::{BootTime, HeldSocket, Task};
 use crate::process::image::Image;
 use crate::process::table::{ProcessId, ProcessTable};
 
@@ -23,6 +23,15 @@ struct Holder {
 }
 
 impl Holders {
+    /// Everyone who was found with one socket.
+    pub(crate) fn of(held: &[HeldSocket]) -> Self {
+        let mut holders = Self::default();
+        for held in held {
+            holders.add(&held.holder, held.descriptor);
+        }
+        holders
+    }
+
     /// A process has the socket under a number.
     pub(crate) fn add(&mut self, task: &Task, descriptor: u32) {
         let is_same = |holder: &&mut Holder| {

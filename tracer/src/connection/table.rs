@@ -9,6 +9,7 @@
 //! lends its owner to another connection.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::comparison::Comparison;
 use super::endpoints::Ends;
@@ -19,11 +20,11 @@ use super::listeners::Listeners;
 use super::peers::{Flow, Peers};
 use super::sockets::Sockets;
 use crate::arena::Handle;
-use crate::event::{BootTime, SocketId};
+use crate::event::{BootTime, Close, SocketId};
 use crate::observation::{
     Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening, Sink,
 };
-use crate::process::image::Provenance;
+use crate::process::image::{Image, Provenance};
 use crate::process::table::ProcessTable;
 
 /// The lists of what is held, and for how long each holds it.
@@ -155,6 +156,18 @@ impl ConnectionTable {
         let entries = self.entries.iter();
         let open = entries.filter(|entry| matches!(entry.phase, Phase::Open));
         open.map(Entry::connection)
+    }
+
+    /// Who owns the socket that was found so, if that is known, and where from.
+    pub(crate) fn owner(
+        &self,
+        found: &Close,
+        processes: &ProcessTable,
+    ) -> Option<(Arc<Image>, Provenance)> {
+        let entry = &self.entries[self.find(found.socket)?];
+        let is_same = entry.ends.agree_with(&Ends::from(&found.endpoints));
+        let owner = entry.process_now(processes).filter(|_| is_same)?;
+        Some((Arc::clone(owner), entry.owner_provenance))
     }
 
     /// What the table counts.

@@ -34,12 +34,13 @@ pub const EXAMINED_LIMIT: usize = EXAMINED_MAX as usize;
 /// kernel's refusal.
 pub fn load(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), String> {
     iterator::load(ebpf, btf, HELD, "task_file")?;
+    iterator::load(ebpf, btf, HELD_UDP, "task_file")?;
     iterator::load(ebpf, btf, EXAMINED, "task").map(drop)
 }
 
-/// Every TCP socket that a process has open, once for each holder and descriptor.
-pub fn held(ebpf: &mut Ebpf) -> io::Result<Vec<HeldSocket>> {
-    let iterator = iterator::open(ebpf, HELD).map_err(io::Error::other)?;
+/// Every socket of `transport` that a process has open, once for each holder and descriptor.
+pub fn held(ebpf: &mut Ebpf, transport: Transport) -> io::Result<Vec<HeldSocket>> {
+    let iterator = iterator::open(ebpf, walk(transport)).map_err(io::Error::other)?;
     Ok(decoded(&read(iterator)?))
 }
 
@@ -49,13 +50,16 @@ pub fn held_once(
     btf: &aya::Btf,
     transport: Transport,
 ) -> Result<Vec<HeldSocket>, String> {
-    let program = match transport {
-        Transport::Tcp => HELD,
-        Transport::Udp => HELD_UDP,
-    };
-    let iterator = iterator::load(ebpf, btf, program, "task_file")?;
+    let iterator = iterator::load(ebpf, btf, walk(transport), "task_file")?;
     let bytes = read(iterator).map_err(|error| error.to_string())?;
     Ok(decoded(&bytes))
+}
+
+fn walk(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => HELD,
+        Transport::Udp => HELD_UDP,
+    }
 }
 
 fn decoded(bytes: &[u8]) -> Vec<HeldSocket> {
@@ -68,7 +72,7 @@ fn decoded(bytes: &[u8]) -> Vec<HeldSocket> {
 /// The same, with the times between which it was found.
 pub fn snapshot(ebpf: &mut Ebpf) -> io::Result<Snapshot> {
     let begun_at = clock::boot_time();
-    let held = held(ebpf)?;
+    let held = held(ebpf, Transport::Tcp)?;
     Ok(Snapshot {
         begun_at,
         held,

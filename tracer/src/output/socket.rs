@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::lineage::write_lineage;
 use super::{names, text};
 use crate::event::{Endpoints, TcpState, Transport};
-use crate::process::image::Image;
+use crate::process::image::{Image, Provenance};
 
 /// A socket, and everything that is known of who it belongs to.
 #[derive(Clone, Debug)]
@@ -31,8 +31,10 @@ pub struct Socket {
     pub has_file: bool,
     /// What waits to be read and to be acknowledged; `None` if unknown.
     pub queues: Option<(u32, u32)>,
-    /// Who is believed to have opened it.
+    /// Who opened it.
     pub owner: Option<Arc<Image>>,
+    /// Where that is known from.
+    pub owner_provenance: Provenance,
     /// Everyone who holds it.
     pub holders: Vec<Arc<Image>>,
 }
@@ -99,9 +101,11 @@ fn end(end: SocketAddr) -> String {
     }
 }
 
+/// A question mark for whoever is only believed to have opened it.
 fn owner(socket: &Socket) -> String {
     match (&socket.owner, socket.has_file) {
-        (Some(owner), _) => process(owner),
+        (Some(owner), _) if socket.owner_provenance == Provenance::Kernel => process(owner),
+        (Some(owner), _) => process(owner) + "?",
         (None, true) => "?".to_owned(),
         (None, false) => "-".to_owned(),
     }
@@ -161,7 +165,7 @@ fn safe(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::event::{Name, ProcessKey};
-    use crate::process::image::{Parent, Provenance};
+    use crate::process::image::Parent;
 
     fn image(tgid: u32, name: &[u8]) -> Arc<Image> {
         let mut comm = [0; 16];
@@ -195,6 +199,7 @@ mod tests {
             has_file: !holders.is_empty(),
             queues: Some((0, 128)),
             owner: holders.first().cloned(),
+            owner_provenance: Provenance::Inferred,
             holders: holders.to_vec(),
         }
     }

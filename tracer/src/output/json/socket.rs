@@ -6,7 +6,6 @@ use crate::event::BootTime;
 use crate::output::names;
 use crate::output::record::End;
 use crate::output::socket::Socket;
-use crate::process::image::Provenance;
 
 impl Json {
     /// Appends a line for a socket. As in the events, a listener's address is the destination, and of a
@@ -36,11 +35,10 @@ impl Json {
             tracer.number(key!("receive_queue"), receive);
             tracer.number(key!("send_queue"), send);
         }
-        let provenance = match socket.owner {
-            Some(_) => Provenance::Inferred,
-            None => Provenance::Unknown,
-        };
-        tracer.word(key!("owner_provenance"), names::provenance(provenance));
+        tracer.word(
+            key!("owner_provenance"),
+            names::provenance(socket.owner_provenance),
+        );
         if !socket.holders.is_empty() {
             self.processes.write_holders(&socket.holders, tracer);
         }
