@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
 use std::os::unix::net as std_net;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,7 +153,7 @@ fn bound(path: &Path, group: Option<u32>) -> io::Result<std_net::UnixListener> {
     }
     chmod(path, SOCKET_MODE)?;
     listen(&socket, BACKLOG)?;
-    Ok(OwnedFd::from(socket).into())
+    Ok(socket.into())
 }
 
 async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
