@@ -15,6 +15,7 @@ use tracer::observation::{
 use tracer::output::Context;
 use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
+use tracer::process::cause::{Cause, Certainty};
 use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
 
 const SECOND: u64 = 1_000_000_000;
@@ -69,6 +70,7 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
         parent: Parent::Root,
         provenance: Provenance::Kernel,
         depth: 0,
+        cause: None,
     }
 }
 
@@ -102,11 +104,11 @@ pub fn curl() -> Arc<Image> {
         old(image(4210, "bash", "/usr/bin/bash", b"-bash\0")),
     );
     let arguments = b"curl\0-s\0https://example.org\0";
-    child_of(
-        &bash,
-        Relation::Birth,
-        image(4312, "curl", "/usr/bin/curl", arguments),
-    )
+    let curl = Image {
+        cause: Some(cause()),
+        ..image(4312, "curl", "/usr/bin/curl", arguments)
+    };
+    child_of(&bash, Relation::Birth, curl)
 }
 
 /// A deleted program with the most awkward strings, whose parent nobody knows.
@@ -161,7 +163,30 @@ pub fn egress() -> Connection {
         }),
         opened_at: Some(BootTime(2 * SECOND)),
         existing: false,
+        cause: Some(cause()),
     }
+}
+
+/// A contact from outside that led, through a server on this host, to another one.
+fn cause() -> Arc<Cause> {
+    let link = |serial, peer: &str, process, sure, before| {
+        let connection = ConnectionId {
+            first_seen_ns: 2 * SECOND,
+            serial,
+        };
+        let peer = peer.parse().expect("an address");
+        Arc::new(Cause::new(connection, peer, process, sure, before))
+    };
+    let nginx = Arc::new(image(900, "nginx", "/usr/sbin/nginx", b""));
+    let outer = link(
+        2,
+        "[2001:db8::2]:40000",
+        nginx,
+        (Certainty::Possible, 3),
+        None,
+    );
+    let sure = (Certainty::Likely, 1);
+    link(3, "127.0.0.1:50000", awkward(), sure, Some(outer))
 }
 
 /// An inbound connection over IPv6, from another host.
@@ -183,6 +208,7 @@ pub fn ingress() -> Connection {
         direction,
         opening,
         peer: None,
+        cause: None,
         ..egress()
     }
 }
@@ -219,6 +245,7 @@ pub fn existing() -> Connection {
         owner_provenance: Provenance::Unknown,
         opening: Opening::Inventory,
         peer: None,
+        cause: None,
         opened_at: None,
         existing: true,
         endpoints: Endpoints {
@@ -248,6 +275,7 @@ pub fn unattributed() -> Connection {
         opening,
         owner: None,
         peer: None,
+        cause: None,
         ..egress()
     }
 }

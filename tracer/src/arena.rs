@@ -14,6 +14,13 @@ pub(crate) struct Handle {
     generation: NonZeroU32,
 }
 
+impl Handle {
+    /// Where the value lives; [`Arena::handle`] leads back, as long as it does.
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -83,6 +90,16 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         } else {
             None
         }
+    }
+
+    /// The handle of the value in a slot, if there is one.
+    pub(crate) fn handle(&self, slot: u32) -> Option<Handle> {
+        let found = self.slots.get(slot as usize)?;
+        found.value.as_ref()?;
+        Some(Handle {
+            slot,
+            generation: found.generation,
+        })
     }
 
     /// The list that the value is in.

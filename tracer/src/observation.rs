@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::event::{BootTime, Endpoints, Errno, ProcessKey, SocketId, Totals};
+use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
 
 /// Identifies a connection in every output: unique on this host and across boots.
@@ -97,6 +98,8 @@ pub struct Connection {
     pub opened_at: Option<BootTime>,
     /// Whether it was found open, rather than seen to open.
     pub existing: bool,
+    /// What led its owner to connect, as far as that can be told.
+    pub cause: Option<Arc<Cause>>,
 }
 
 /// One output event. `process` is always the image at that moment, `None` only where unknown.

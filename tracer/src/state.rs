@@ -141,7 +141,10 @@ impl State {
         }
         match &event.kind {
             EventKind::Fork { parent, child } => {
-                let image = self.processes.fork(time, parent, *child);
+                let forker = self.processes.seen(time, parent);
+                let processes = &mut self.processes;
+                let cause = self.connections.cause_of_fork(time, forker, processes);
+                let image = processes.fork(time, forker, *child, cause);
                 sink.observe(&Observation {
                     time,
                     fact: Fact::ProcessForked(image),

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use serde_json::json;
 
-use super::{exchange, parsed, tell, wait_for_go, word};
+use super::{binary, exchange, parsed, tell, wait_for_go, word};
 
 /// Accepts one connection. Argument: `with-address` or `without-address` (does accept ask for the
 /// peer's), `in-thread` or `in-worker` (who calls it). Facts: `{"port", "acceptor"}` just before, with
@@ -78,4 +79,25 @@ pub(super) fn listen(arguments: &[OsString]) -> Result<()> {
     wait_for_go()?;
     drop(listener);
     tell(&json!({}))
+}
+
+/// Accepts some connections, and then lets a shell run the workload `connect`. Arguments: how many to accept;
+/// to where the shell's child connects once. Facts: `{"port"}` just before, then that of `connect`.
+pub(super) fn and_run(arguments: &[OsString]) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let count: usize = parsed(arguments, 0)?;
+    let address = word(arguments, 1)?;
+    tell(&json!({"port": listener.local_addr()?.port()}))?;
+    let visits: Vec<_> = (0..count)
+        .map(|_| listener.accept())
+        .collect::<Result<_, _>>()?;
+    // A second command keeps the shell from becoming the first.
+    let script = format!("\"$0\" --workload connect 1 {address}; true");
+    let status = Command::new("sh")
+        .args(["-c", &script])
+        .arg(binary())
+        .status()?;
+    ensure!(status.success(), "the shell ended with {status}");
+    drop(visits);
+    Ok(())
 }

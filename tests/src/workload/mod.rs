@@ -44,6 +44,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("connect-then-exec", connecting::then_exec),
     ("connect-until-told", connecting::until_told),
     ("accept", accepting::accept),
+    ("accept-and-run", accepting::and_run),
     ("accept-never", accepting::never),
     ("listen", accepting::listen),
     ("hold", holding::hold),

@@ -7,6 +7,7 @@ use tracer::event::{Errno, Totals};
 use tracer::observation::{
     Connection, ConnectionId, Direction, Fact, LossUnit, Observation, Opening, Sink,
 };
+use tracer::process::cause::{Cause, Certainty};
 use tracer::process::image::{Image, Parent, Provenance, Relation};
 use tracer::state::Counters;
 
@@ -79,6 +80,31 @@ impl Transcript {
             write!(text, " peer {}", self.id(peer)).unwrap();
         }
         text
+    }
+
+    /// ` | after c1 to 10 (likely, of 1), c4 to 30 (possible, of 3)`: the outermost contact first.
+    fn cause(&mut self, fact: &Fact<'_>) -> String {
+        let of_process = || fact.process()?.cause.as_deref();
+        let cause = match fact.connection() {
+            Some(connection) => connection.cause.as_deref(),
+            None => of_process(),
+        };
+        let links = cause.into_iter().flat_map(Cause::outwards);
+        let links: Vec<String> = links
+            .map(|link| {
+                let certainty = match link.certainty {
+                    Certainty::Likely => "likely",
+                    Certainty::Possible => "possible",
+                };
+                let (id, tgid) = (self.id(link.connection), link.process.key.tgid);
+                format!("{id} to {tgid} ({certainty}, of {})", link.candidates)
+            })
+            .collect();
+        if links.is_empty() {
+            return String::new();
+        }
+        let links: Vec<String> = links.into_iter().rev().collect();
+        format!(" | after {}", links.join(", "))
     }
 
     fn fact(&mut self, fact: &Fact<'_>) -> String {
@@ -194,8 +220,9 @@ impl Transcript {
 
 impl Sink for Transcript {
     fn observe(&mut self, observation: &Observation<'_>) {
-        let fact = self.fact(&observation.fact);
-        writeln!(self.text, "{} {fact}", time(observation.time.0)).unwrap();
+        let fact = &observation.fact;
+        let (text, cause) = (self.fact(fact), self.cause(fact));
+        writeln!(self.text, "{} {text}{cause}", time(observation.time.0)).unwrap();
     }
 
     fn flush(&mut self) {}

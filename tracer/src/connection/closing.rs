@@ -136,6 +136,7 @@ impl ConnectionTable {
 
     /// A connection is over. If this host had shut it down, a reset may still be sent for it.
     fn end(&mut self, handle: Handle, close: &Close, context: &mut Context<'_>) {
+        self.end_serving(handle, context.processes);
         let end = End::from(close);
         if outcome::reset_may_follow(&end) && !self.entries[handle].reset_sent {
             self.set_phase(handle, Phase::Ending(end), context.time);
@@ -156,7 +157,7 @@ impl ConnectionTable {
             connection: &entry.connection(),
             process: entry.process_now(context.processes),
             totals: end.totals,
-            duration_ns: entry.opened_at.map(|begin| time.since(begin)),
+            duration_ns: entry.opened_at().map(|begin| time.since(begin)),
             state: outcome::closed(entry.direction, end, entry.reset_sent),
             errno: end.errno,
         };

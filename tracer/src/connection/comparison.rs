@@ -336,7 +336,11 @@ impl ConnectionTable {
         };
         // The first comparison finds what there was before.
         self.counters.compared.missed += u64::from(self.counters.compared.runs > 0);
-        self.insert(entry, context)
+        let handle = self.insert(entry, context);
+        if matches!(phase, Phase::Open) {
+            self.begin_serving(handle, context.processes);
+        }
+        handle
     }
 
     /// Somebody holds a connection that had been waiting to be accepted: nobody saw how he got it.
@@ -347,6 +351,8 @@ impl ConnectionTable {
         entry.owner_provenance = inferred(owner.is_some());
         entry.owner = owner;
         entry.opening = Opening::Inventory;
+        self.begin_serving(handle, context.processes);
+        let entry = &self.entries[handle];
         self.counters.compared.repaired += 1;
         self.counters.unattributed += u64::from(entry.owner.is_none());
         context.observe_at(

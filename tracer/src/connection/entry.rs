@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::endpoints::Ends;
+use super::serving::Place;
 use crate::arena::Arena;
 use crate::event::{BootTime, Close, Errno, SocketId, TcpState, Totals};
 use crate::observation::{Connection, ConnectionId, Direction, Opening};
+use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
 use crate::process::table::{ProcessId, ProcessTable};
 
@@ -192,16 +194,88 @@ pub(super) struct Entry {
     /// It was found, rather than seen to begin.
     pub(super) existing: bool,
     pub(super) owner: Option<Owner>,
-    /// The other end's connection, where that socket is on this host too.
-    pub(super) peer: Option<ConnectionId>,
-    /// When connect or accept was called.
-    pub(super) opened_at: Option<BootTime>,
+    /// What led its owner to connect, if that is not what led to the owner itself.
+    pub(super) cause: Option<Arc<Cause>>,
+    /// Where it stands among the connections that its owner is serving.
+    pub(super) place: Place,
+    /// The other end's connection, where that socket is on this host too; of no connection, time 0.
+    pub(super) raw_peer: ConnectionId,
+    /// When connect or accept was called; 0 if that was not seen.
+    pub(super) raw_opened_at: BootTime,
     pub(super) phase: Phase,
     /// When it entered the phase.
     pub(super) since: BootTime,
 }
 
 impl Entry {
+    /// Of which nothing is known but its ends.
+    pub(super) fn new(
+        id: ConnectionId,
+        socket: SocketId,
+        ends: Ends,
+        phase: Phase,
+        since: BootTime,
+    ) -> Self {
+        Self {
+            id,
+            socket,
+            ends,
+            is_findable: false,
+            direction: Direction::Unknown,
+            owner_provenance: Provenance::Unknown,
+            opening: Opening::State,
+            reset_sent: false,
+            existing: false,
+            owner: None,
+            cause: None,
+            place: Place::NOWHERE,
+            raw_peer: ConnectionId {
+                first_seen_ns: 0,
+                serial: 0,
+            },
+            raw_opened_at: BootTime::default(),
+            phase,
+            since,
+        }
+    }
+
+    /// The same, seen to be opened.
+    pub(super) fn opened(self, at: BootTime) -> Self {
+        Self {
+            raw_opened_at: at,
+            ..self
+        }
+    }
+
+    /// When connect or accept was called, if that was seen.
+    pub(super) fn opened_at(&self) -> Option<BootTime> {
+        Some(self.raw_opened_at).filter(|at| at.0 != 0)
+    }
+
+    /// Connect or accept is called.
+    pub(super) fn set_opened_at(&mut self, at: BootTime) {
+        self.raw_opened_at = at;
+    }
+
+    /// The other end's connection, where that socket is on this host, too.
+    pub(super) fn peer(&self) -> Option<ConnectionId> {
+        Some(self.raw_peer).filter(|peer| peer.first_seen_ns != 0)
+    }
+
+    /// The other end is this one.
+    pub(super) fn set_peer(&mut self, peer: ConnectionId) {
+        self.raw_peer = peer;
+    }
+
+    /// What led to it.
+    pub(super) fn cause(&self) -> Option<&Arc<Cause>> {
+        if self.direction != Direction::Egress {
+            return None;
+        }
+        let of_owner = || self.owner.as_ref()?.at_open.cause.as_ref();
+        self.cause.as_ref().or_else(of_owner)
+    }
+
     /// The connection, as the sinks see it.
     pub(super) fn connection(&self) -> Connection {
         Connection {
@@ -212,8 +286,9 @@ impl Entry {
             owner: self.owner.as_ref().map(|owner| owner.at_open.key),
             owner_provenance: self.owner_provenance,
             opening: self.opening,
-            peer: self.peer,
-            opened_at: self.opened_at,
+            peer: self.peer(),
+            opened_at: self.opened_at(),
+            cause: self.cause().cloned(),
             existing: self.existing,
         }
     }

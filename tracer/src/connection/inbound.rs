@@ -19,12 +19,12 @@ impl ConnectionTable {
     ) {
         self.vacate(moment.socket, context);
         let ends = Ends::from(&moment.endpoints);
+        let unknown = self.unknown(moment.socket, ends, Phase::Listening, context.time);
         let entry = Entry {
             direction: Direction::Ingress,
             owner: Owner::take(context.processes, process),
             owner_provenance: Provenance::Kernel,
-            opened_at: Some(context.time),
-            ..self.unknown(moment.socket, ends, Phase::Listening, context.time)
+            ..unknown.opened(context.time)
         };
         let handle = self.insert(entry, context);
         self.listeners.add(handle, &moment.endpoints);
@@ -90,7 +90,9 @@ impl ConnectionTable {
         entry.owner = Owner::take(context.processes, process);
         entry.owner_provenance = Provenance::Kernel;
         entry.opening = opening(seen);
-        entry.opened_at = Some(context.time);
+        entry.set_opened_at(context.time);
+        self.begin_serving(handle, context.processes);
+        let entry = &self.entries[handle];
         context.observe(Fact::ConnectionAccepted {
             connection: &entry.connection(),
             process: entry.process_at_open(),

@@ -9,5 +9,6 @@ mod listeners;
 mod outbound;
 mod outcome;
 mod peers;
+pub(crate) mod serving;
 mod sockets;
 pub mod table;

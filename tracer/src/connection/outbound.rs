@@ -85,7 +85,7 @@ impl ConnectionTable {
         context.observe(Fact::ConnectionOpened {
             connection: &entry.connection(),
             process: entry.process_at_open(),
-            connect_duration_ns: entry.opened_at.map(|begin| context.time.since(begin)),
+            connect_duration_ns: entry.opened_at().map(|begin| context.time.since(begin)),
         });
     }
 
@@ -215,14 +215,17 @@ impl ConnectionTable {
         let phase = Phase::Connecting {
             thread: moment.task.tid,
         };
-        let unknown = self.unknown(moment.socket, ends, phase, context.time);
+        let mut unknown = self.unknown(moment.socket, ends, phase, context.time);
+        if opening == Opening::Connect {
+            unknown.set_opened_at(context.time);
+        }
         let entry = Entry {
             id: id.unwrap_or(unknown.id),
             direction: Direction::Egress,
             owner: Owner::take(context.processes, process),
             owner_provenance: Provenance::Kernel,
             opening,
-            opened_at: (opening == Opening::Connect).then_some(context.time),
+            cause: self.cause_of_connect(process, context.processes),
             ..unknown
         };
         self.insert(entry, context)

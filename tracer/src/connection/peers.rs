@@ -83,6 +83,13 @@ impl Peers {
         other
     }
 
+    /// The entry with these ends.
+    pub(super) fn find(&self, flow: Flow, entries: &Entries) -> Option<Handle> {
+        let has_flow = |&handle: &Handle| Flow::of(&entries[handle].ends) == Some(flow);
+        let hash = hash(&self.state, &flow);
+        self.index.find(hash, has_flow).copied()
+    }
+
     /// Takes an entry out, unless a later one with the same ends has its place.
     pub(super) fn remove(&mut self, handle: Handle, flow: Flow) {
         let is_it = |&other: &Handle| other == handle;

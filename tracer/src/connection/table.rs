@@ -22,7 +22,7 @@ use super::sockets::Sockets;
 use crate::arena::Handle;
 use crate::event::{BootTime, Close, SocketId};
 use crate::observation::{
-    Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening, Sink,
+    Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Sink,
 };
 use crate::process::image::{Image, Provenance};
 use crate::process::table::ProcessTable;
@@ -104,7 +104,7 @@ pub struct ConnectionTable {
     pub(super) listeners: Listeners,
     /// What the kernel's own sockets were found to be, until the records up to then are applied.
     pub(super) comparison: Option<Box<Comparison>>,
-    peers: Peers,
+    pub(super) peers: Peers,
     /// How many entries are in the list [`ENDED`].
     ended: usize,
     /// A time before which nothing that is held becomes due: perhaps too early, never too late.
@@ -260,22 +260,7 @@ impl ConnectionTable {
         phase: Phase,
         first_seen: BootTime,
     ) -> Entry {
-        Entry {
-            id: self.ids.next(first_seen),
-            socket,
-            ends,
-            is_findable: false,
-            direction: Direction::Unknown,
-            owner_provenance: Provenance::Unknown,
-            opening: Opening::State,
-            reset_sent: false,
-            existing: false,
-            owner: None,
-            peer: None,
-            opened_at: None,
-            phase,
-            since: first_seen,
-        }
+        Entry::new(self.ids.next(first_seen), socket, ends, phase, first_seen)
     }
 
     /// Whether the next entry makes another one go.
@@ -343,13 +328,14 @@ impl ConnectionTable {
             let peer = &self.entries[peer];
             let late = direction != Direction::Egress && peer.direction == Direction::Egress;
             let is_open = !matches!(peer.phase, Phase::Ended);
-            peer.peer.is_none() && peer.id != id && (late || is_open)
+            peer.peer().is_none() && peer.id != id && (late || is_open)
         });
         self.entries[handle].is_findable = true;
         if let Some(peer) = peer {
             let peer = &mut self.entries[peer];
-            peer.peer = Some(id);
-            self.entries[handle].peer = Some(peer.id);
+            peer.set_peer(id);
+            let peer = peer.id;
+            self.entries[handle].set_peer(peer);
         }
     }
 
@@ -382,10 +368,13 @@ impl ConnectionTable {
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, handle: Handle, processes: &mut ProcessTable) {
-        let Some(entry) = self.entries.get_mut(handle) else {
+        if self.entries.get(handle).is_none() {
             return;
-        };
+        }
+        self.end_serving(handle, processes);
+        let entry = &mut self.entries[handle];
         let owner = entry.owner.take();
+        entry.cause = None;
         let (phase, direction) = (entry.phase, entry.direction);
         self.sockets.remove(entry.socket, handle);
         self.count_phase(phase, direction, false);

@@ -2,6 +2,7 @@
 
 use crate::event::{Errno, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
+use crate::process::cause::Certainty;
 use crate::process::image::{Image, Provenance, Relation};
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
@@ -126,6 +127,14 @@ pub fn relation(relation: Relation) -> &'static str {
     match relation {
         Relation::Birth => "birth",
         Relation::Present => "present",
+    }
+}
+
+/// `certainty` of a link in a cause.
+pub fn certainty(certainty: Certainty) -> &'static str {
+    match certainty {
+        Certainty::Likely => "likely",
+        Certainty::Possible => "possible",
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::action::Action;
 use crate::event::{BootTime, Errno, Totals};
 use crate::observation::{ConnState, Connection, Direction, Fact, Loss, Observation};
+use crate::process::cause::Cause;
 use crate::process::image::Image;
 
 /// One output event. What does not apply or is not known is `None`.
@@ -21,6 +22,8 @@ pub struct Record<'a> {
     pub process: Option<&'a Arc<Image>>,
     /// What it is about.
     pub connection: Option<&'a Connection>,
+    /// What led to it.
+    pub cause: Option<&'a Cause>,
     /// Everyone who holds its socket, where that was looked for.
     pub holders: &'a [Arc<Image>],
     /// Zeek's letters.
@@ -41,7 +44,15 @@ impl<'a> Record<'a> {
     /// The record that an observation becomes.
     pub fn of(observation: &Observation<'a>) -> Self {
         let action = Action::of(&observation.fact);
-        let empty = Self::empty(observation.time, action);
+        let cause = match (observation.fact.connection(), observation.fact.process()) {
+            (Some(connection), _) => connection.cause.as_deref(),
+            (None, Some(process)) => process.cause.as_deref(),
+            (None, None) => None,
+        };
+        let empty = Self {
+            cause,
+            ..Self::empty(observation.time, action)
+        };
         match observation.fact {
             Fact::ProcessForked(image) | Fact::ProcessExecuted(image) => Self {
                 process: Some(image),
@@ -144,6 +155,7 @@ impl<'a> Record<'a> {
             action,
             process: None,
             connection: None,
+            cause: None,
             holders: &[],
             state: None,
             totals: None,

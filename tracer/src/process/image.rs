@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cause::Cause;
 use crate::event::{FileId, Name, ProcessKey};
 
 /// Where a fact comes from.
@@ -88,6 +89,8 @@ pub struct Image {
     pub provenance: Provenance,
     /// Number of ancestors in the chain.
     pub depth: u32,
+    /// What led to its fork, as far as that can be told.
+    pub cause: Option<Arc<Cause>>,
 }
 
 impl Image {

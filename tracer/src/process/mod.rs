@@ -1,4 +1,5 @@
 //! Processes: who they are, what they run, who gave birth to them.
+pub mod cause;
 pub mod image;
 pub mod inventory;
 mod lineage;

@@ -35,6 +35,7 @@ impl Spare {
         while let Some(mut image) = next.take()
             && let Some(contents) = Arc::get_mut(&mut image)
         {
+            contents.cause = None;
             let program = std::mem::replace(&mut contents.program, Arc::clone(&self.nothing));
             if let Parent::Known(_, parent) =
                 std::mem::replace(&mut contents.parent, Parent::Unknown)

@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::cause::Cause;
 use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
 use super::spare::Spare;
 use super::strings::Strings;
 use crate::arena::{Arena, Handle};
+use crate::connection::serving::Serving;
 use crate::event::{BootTime, Exec, ProcessKey, Task};
 
 /// How long an exited process is kept for records that mention it.
@@ -42,6 +44,8 @@ struct Process {
     exited_at: Option<BootTime>,
     /// How many connections and listeners it owns.
     holds: u32,
+    /// The connections that it accepted.
+    serving: Serving,
     /// Its program is the one of the start inventory.
     inventoried: bool,
 }
@@ -130,6 +134,7 @@ impl ProcessTable {
                 parent,
                 provenance: Provenance::Procfs,
                 depth,
+                cause: None,
             });
             images.push(Arc::clone(&image));
             if !self.by_tgid.contains_key(&image.key.tgid) {
@@ -155,9 +160,14 @@ impl ProcessTable {
         }
     }
 
-    /// A process begins, with the image of its parent. Returns its image.
-    pub fn fork(&mut self, time: BootTime, parent: &Task, child: ProcessKey) -> &Arc<Image> {
-        let forker = self.seen(time, parent).0;
+    /// A process begins, with the image of the one that forked it, and by this cause. Returns its image.
+    pub fn fork(
+        &mut self,
+        time: BootTime,
+        ProcessId(forker): ProcessId,
+        child: ProcessKey,
+        cause: Option<Arc<Cause>>,
+    ) -> &Arc<Image> {
         let existing = self.find(child.tgid, Some(child.start_ns));
         let (parent, depth) = self.link_to(forker);
         let handle = match existing {
@@ -166,6 +176,7 @@ impl ProcessTable {
                 self.change(handle, |image| Image {
                     parent,
                     depth,
+                    cause,
                     provenance: Provenance::Kernel,
                     ..image.clone()
                 });
@@ -184,6 +195,7 @@ impl ProcessTable {
                     parent,
                     provenance: Provenance::Kernel,
                     depth,
+                    cause,
                 });
                 self.insert(time, image, inventoried)
             }
@@ -277,6 +289,13 @@ impl ProcessTable {
         }
     }
 
+    /// What a process is serving. `None` if it was evicted.
+    pub(crate) fn serving_mut(&mut self, id: ProcessId) -> Option<&mut Serving> {
+        self.processes
+            .get_mut(id.0)
+            .map(|process| &mut process.serving)
+    }
+
     /// Takes back an image that someone kept.
     pub(crate) fn retire(&mut self, image: Arc<Image>) {
         self.spare.retire(image);
@@ -328,6 +347,7 @@ impl ProcessTable {
             image,
             exited_at: None,
             holds: 0,
+            serving: Serving::default(),
             inventoried,
         };
         let handle = self.processes.push(LIVE, process);
@@ -388,6 +408,7 @@ fn unknown(task: &Task) -> Image {
         },
         provenance: Provenance::Kernel,
         depth: 0,
+        cause: None,
     }
 }
 

@@ -21,6 +21,7 @@ use super::{Context, Format, names, text};
 use crate::clock::DayClock;
 use crate::event::Errno;
 use crate::observation::{Loss, LossUnit};
+use crate::process::cause::{Cause, Certainty};
 use crate::process::image::{Image, Program, Provenance};
 
 /// Widths of the columns, in characters.
@@ -153,6 +154,9 @@ impl Compact {
         {
             self.column.extend_from_slice(b" (inferred)");
         }
+        if let Some(cause) = record.cause {
+            write_cause(cause, &mut self.column);
+        }
         self.write_column(0, Style::Faint, out);
     }
 
@@ -244,6 +248,20 @@ impl Format for Compact {
             out.pop();
         }
         out.push(b'\n');
+    }
+}
+
+/// The outermost contact, with a question mark if it or one further in is one of several.
+fn write_cause(cause: &Cause, out: &mut Vec<u8>) {
+    let outermost = cause.outwards().last().unwrap_or(cause);
+    write_all(out, format_args!("; after {} → ", outermost.peer));
+    write_name(&outermost.process, out);
+    write_all(out, format_args!("[{}]", outermost.process.key.tgid));
+    if cause
+        .outwards()
+        .any(|link| link.certainty == Certainty::Possible)
+    {
+        out.push(b'?');
     }
 }
 

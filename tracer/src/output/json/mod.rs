@@ -25,6 +25,7 @@ use crate::host::Host;
 use crate::identity::Identities;
 use crate::kernel::netns;
 use crate::observation::{ConnState, Connection, Direction, Loss};
+use crate::process::cause::Cause;
 use crate::process::image::Image;
 
 /// Formats events as JSON lines.
@@ -123,9 +124,38 @@ impl Json {
                 self.processes.forget(image.key);
             }
         }
+        if let Some(cause) = record.cause {
+            let out = tracer.key(key!("cause"));
+            out.push(b'[');
+            self.write_cause(cause, out);
+            out.push(b']');
+        }
         if let Some(loss) = record.loss {
             tracer.object(key!("lost"), |lost| write_loss(loss, lost));
         }
+    }
+
+    /// From the outermost contact inwards.
+    fn write_cause(&self, cause: &Cause, out: &mut Vec<u8>) {
+        if let Some(before) = &cause.before {
+            self.write_cause(before, out);
+            out.push(b',');
+        }
+        let mut link = Object::begin(out);
+        link.word(
+            key!("connection_id"),
+            self.identities.connection(cause.connection),
+        );
+        link.object(key!("peer"), |peer| {
+            peer.ip(key!("ip"), cause.peer.ip());
+            peer.number(key!("port"), cause.peer.port());
+        });
+        link.object(key!("process"), |process| {
+            self.processes.write_brief(&cause.process, process)
+        });
+        link.word(key!("certainty"), names::certainty(cause.certainty));
+        link.number(key!("candidates"), cause.candidates);
+        link.end();
     }
 
     fn connection(

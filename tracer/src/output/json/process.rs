@@ -99,23 +99,28 @@ impl Processes {
     pub(super) fn write_holders(&self, holders: &[Arc<Image>], object: &mut Object<'_>) {
         write_list(holders, object.key(key!("holders")), |holder, out| {
             let mut object = Object::begin(out);
-            self.renderer.identity(holder, &mut object);
-            let mut escaped = Vec::new();
-            for (field, key, bytes) in [
-                ("name", key!("name"), holder.name.as_bytes()),
-                ("executable", key!("executable"), &holder.program.executable),
-            ] {
-                let escape = text::needs_escaping(bytes);
-                escaped.extend(escape.then_some(field));
-                if !bytes.is_empty() {
-                    object.bytes(key, bytes, escape);
-                }
-            }
-            if !escaped.is_empty() {
-                object.words(key!("escaped"), &escaped);
-            }
+            self.write_brief(holder, &mut object);
             object.end();
         });
+    }
+
+    /// Who somebody is, without lineage and arguments.
+    pub(super) fn write_brief(&self, image: &Image, object: &mut Object<'_>) {
+        self.renderer.identity(image, object);
+        let mut escaped = Vec::new();
+        for (field, key, bytes) in [
+            ("name", key!("name"), image.name.as_bytes()),
+            ("executable", key!("executable"), &image.program.executable),
+        ] {
+            let escape = text::needs_escaping(bytes);
+            escaped.extend(escape.then_some(field));
+            if !bytes.is_empty() {
+                object.bytes(key, bytes, escape);
+            }
+        }
+        if !escaped.is_empty() {
+            object.words(key!("escaped"), &escaped);
+        }
     }
 
     /// Drops what is kept of a process that has exited.
