@@ -169,13 +169,19 @@ pub fn egress() -> Connection {
 
 /// A contact from outside that led, through a server on this host, to another one.
 fn cause() -> Arc<Cause> {
-    let link = |serial, peer: &str, process, sure, before| {
+    let link = |serial, peer: &str, process: Arc<Image>, sure, before| {
         let connection = ConnectionId {
             first_seen_ns: 2 * SECOND,
             serial,
         };
         let peer = peer.parse().expect("an address");
-        Arc::new(Cause::new(connection, peer, process, sure, before))
+        Arc::new(Cause::new(
+            connection,
+            peer,
+            (&*process).into(),
+            sure,
+            before,
+        ))
     };
     let nginx = Arc::new(image(900, "nginx", "/usr/sbin/nginx", b""));
     let outer = link(

@@ -96,7 +96,7 @@ impl Transcript {
                     Certainty::Likely => "likely",
                     Certainty::Possible => "possible",
                 };
-                let (id, tgid) = (self.id(link.connection), link.process.key.tgid);
+                let (id, tgid) = (self.id(link.connection), link.server.key.tgid);
                 format!("{id} to {tgid} ({certainty}, of {})", link.candidates)
             })
             .collect();

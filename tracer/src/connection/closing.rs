@@ -153,15 +153,18 @@ impl ConnectionTable {
         context: &mut Context<'_>,
     ) {
         let entry = &self.entries[handle];
-        let fact = Fact::ConnectionClosed {
-            connection: &entry.connection(),
-            process: entry.process_now(context.processes),
-            totals: end.totals,
-            duration_ns: entry.opened_at().map(|begin| time.since(begin)),
-            state: outcome::closed(entry.direction, end, entry.reset_sent),
-            errno: end.errno,
-        };
-        context.sink.observe(&Observation { time, fact });
+        let process = entry.process_now(context.processes);
+        context.sink.observe(&Observation {
+            time,
+            fact: Fact::ConnectionClosed {
+                connection: &entry.connection(),
+                process,
+                totals: end.totals,
+                duration_ns: entry.opened_at().map(|begin| time.since(begin)),
+                state: outcome::closed(entry.direction, end, entry.reset_sent),
+                errno: end.errno,
+            },
+        });
         self.remove(handle, context.processes);
     }
 

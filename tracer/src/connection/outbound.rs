@@ -188,13 +188,15 @@ impl ConnectionTable {
     ) {
         let entry = &self.entries[handle];
         self.counters.unattributed += u64::from(entry.owner.is_none());
-        let fact = Fact::ConnectionFailed {
-            connection: &entry.connection(),
-            process: entry.process_at_open(),
-            errno,
-            state: outcome::failed(errno),
-        };
-        context.observe_at(time, fact);
+        context.observe_at(
+            time,
+            Fact::ConnectionFailed {
+                connection: &entry.connection(),
+                process: entry.process_at_open(),
+                errno,
+                state: outcome::failed(errno),
+            },
+        );
         if echo.left > 0 {
             self.set_phase(handle, Phase::Failed(echo), context.time);
         } else {

@@ -12,6 +12,7 @@ use crate::arena::Handle;
 use crate::event::BootTime;
 use crate::observation::Direction;
 use crate::process::cause::{Cause, Certainty};
+use crate::process::image::Brief;
 use crate::process::table::{ProcessId, ProcessTable};
 
 /// What a process is serving.
@@ -96,7 +97,7 @@ impl ConnectionTable {
         let is_new = |entry: &Entry| entry.opened_at().is_some_and(|at| at > forked_at);
         let older = self.entries.handle(latest.place.older);
         let is_only_new = is_new(latest) && !older.is_some_and(|it| is_new(&self.entries[it]));
-        self.cause(latest, serving.count, is_only_new)
+        self.cause(latest, serving.count, is_only_new, processes)
     }
 
     /// What leads a process to connect now, beyond what led to the process itself.
@@ -107,25 +108,37 @@ impl ConnectionTable {
     ) -> Option<Arc<Cause>> {
         let serving = *processes.serving_mut(process)?;
         let latest = &self.entries[serving.latest?];
-        self.cause(latest, serving.count, false)
+        self.cause(latest, serving.count, false, processes)
     }
 
-    fn cause(&self, served: &Entry, candidates: u32, is_only_new: bool) -> Option<Arc<Cause>> {
+    fn cause(
+        &self,
+        served: &Entry,
+        candidates: u32,
+        is_only_new: bool,
+        processes: &mut ProcessTable,
+    ) -> Option<Arc<Cause>> {
         let certainty = if candidates == 1 || is_only_new {
             Certainty::Likely
         } else {
             Certainty::Possible
         };
-        let peer = Flow::of(&served.ends)
-            .and_then(|flow| self.peers.find(flow.reversed(), &self.entries))
-            .map(|peer| &self.entries[peer]);
-        Some(Arc::new(Cause::new(
+        let cause = Cause::new(
             served.id,
-            served.connection().endpoints.remote,
-            Arc::clone(served.process_at_open()?),
+            served.ends.remote.into(),
+            Brief::from(&**served.process_at_open()?),
             (certainty, candidates),
-            peer.and_then(Entry::cause).cloned(),
-        )))
+            self.cause_of_peer(served).cloned(),
+        );
+        Some(processes.share_cause(cause))
+    }
+
+    /// What led to the other end of a connection, if that is on this host.
+    fn cause_of_peer(&self, served: &Entry) -> Option<&Arc<Cause>> {
+        served.peer()?;
+        let flow = Flow::of(&served.ends)?;
+        let peer = self.peers.find(flow.reversed(), &self.entries)?;
+        self.entries[peer].cause()
     }
 
     fn serving_of<'a>(

@@ -374,7 +374,9 @@ impl ConnectionTable {
         self.end_serving(handle, processes);
         let entry = &mut self.entries[handle];
         let owner = entry.owner.take();
-        entry.cause = None;
+        if let Some(cause) = entry.cause.take() {
+            processes.retire_cause(cause);
+        }
         let (phase, direction) = (entry.phase, entry.direction);
         self.sockets.remove(entry.socket, handle);
         self.count_phase(phase, direction, false);

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::image::Image;
+use super::image::Brief;
 use crate::observation::ConnectionId;
 
 /// Longest chain of causes: what lies further out is left out.
@@ -30,7 +30,7 @@ pub struct Cause {
     /// From where it came.
     pub peer: SocketAddr,
     /// Who accepted it, as it was then.
-    pub process: Arc<Image>,
+    pub server: Brief,
     /// How sure it is.
     pub certainty: Certainty,
     /// How many connections the process was serving.
@@ -46,7 +46,7 @@ impl Cause {
     pub fn new(
         connection: ConnectionId,
         peer: SocketAddr,
-        process: Arc<Image>,
+        server: Brief,
         (certainty, candidates): (Certainty, u32),
         before: Option<Arc<Cause>>,
     ) -> Self {
@@ -54,7 +54,7 @@ impl Cause {
         Self {
             connection,
             peer,
-            process,
+            server,
             certainty,
             candidates,
             links: 1 + before.as_ref().map_or(0, |before| before.links),

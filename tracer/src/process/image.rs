@@ -134,3 +134,27 @@ impl Image {
         true
     }
 }
+
+/// A process at one moment without its ancestors, for what is remembered for longer than they are needed.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    /// Who.
+    pub key: ProcessKey,
+    /// The start time is known only in ticks.
+    pub key_rounded: bool,
+    /// `comm` of the thread group's leader.
+    pub name: Name,
+    /// What it ran.
+    pub program: Arc<Program>,
+}
+
+impl From<&Image> for Brief {
+    fn from(image: &Image) -> Self {
+        Self {
+            key: image.key,
+            key_rounded: image.key_rounded,
+            name: image.name,
+            program: Arc::clone(&image.program),
+        }
+    }
+}

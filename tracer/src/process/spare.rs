@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::cause::Cause;
 use super::image::{Image, Parent, Program};
 
 /// How many of each are kept.
@@ -13,6 +14,7 @@ const KEPT: usize = 4096;
 pub(super) struct Spare {
     images: Vec<Arc<Image>>,
     programs: Vec<Arc<Program>>,
+    causes: Vec<Arc<Cause>>,
     /// What images run that wait here.
     nothing: Arc<Program>,
 }
@@ -28,6 +30,26 @@ impl Spare {
         share(&mut self.programs, program)
     }
 
+    /// Shares a cause.
+    pub(super) fn cause(&mut self, cause: Cause) -> Arc<Cause> {
+        share(&mut self.causes, cause)
+    }
+
+    /// Takes a cause that is no longer needed here. If nobody else needs it, it is kept, and so are those
+    /// before it and the programs that they name.
+    pub(super) fn retire_cause(&mut self, cause: Arc<Cause>) {
+        let mut next = Some(cause);
+        while let Some(mut cause) = next.take()
+            && let Some(contents) = Arc::get_mut(&mut cause)
+        {
+            next = contents.before.take();
+            let program = &mut contents.server.program;
+            let program = std::mem::replace(program, Arc::clone(&self.nothing));
+            keep(&mut self.causes, cause);
+            self.retire_program(program);
+        }
+    }
+
     /// Takes an image that is no longer needed here. If nobody else needs it, it is kept, and so are
     /// its program and its ancestors.
     pub(super) fn retire(&mut self, image: Arc<Image>) {
@@ -36,6 +58,9 @@ impl Spare {
             && let Some(contents) = Arc::get_mut(&mut image)
         {
             contents.cause = None;
+            if let Some(cause) = contents.cause.take() {
+                self.retire_cause(cause);
+            }
             let program = std::mem::replace(&mut contents.program, Arc::clone(&self.nothing));
             if let Parent::Known(_, parent) =
                 std::mem::replace(&mut contents.parent, Parent::Unknown)

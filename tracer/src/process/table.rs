@@ -296,6 +296,16 @@ impl ProcessTable {
             .map(|process| &mut process.serving)
     }
 
+    /// Shares a cause.
+    pub(crate) fn share_cause(&mut self, cause: Cause) -> Arc<Cause> {
+        self.spare.cause(cause)
+    }
+
+    /// Takes back a cause that someone kept.
+    pub(crate) fn retire_cause(&mut self, cause: Arc<Cause>) {
+        self.spare.retire_cause(cause);
+    }
+
     /// Takes back an image that someone kept.
     pub(crate) fn retire(&mut self, image: Arc<Image>) {
         self.spare.retire(image);

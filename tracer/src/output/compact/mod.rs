@@ -19,7 +19,7 @@ use super::record::{End, Record};
 use super::users::Users;
 use super::{Context, Format, names, text};
 use crate::clock::DayClock;
-use crate::event::Errno;
+use crate::event::{Errno, Name};
 use crate::observation::{Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
 use crate::process::image::{Image, Program, Provenance};
@@ -74,7 +74,7 @@ impl Compact {
         self.column.clear();
         match record.process {
             Some(image) => {
-                write_name(image, &mut self.column);
+                write_name(&image.name, &mut self.column);
                 write_all(&mut self.column, format_args!("[{}]", image.key.tgid));
             }
             None => self.column.push(b'?'),
@@ -188,7 +188,7 @@ impl Compact {
             if index > 0 {
                 out.push(b',');
             }
-            write_name(holder, out);
+            write_name(&holder.name, out);
             write_all(out, format_args!("[{}]", holder.key.tgid));
         }
         out.push(b' ');
@@ -255,8 +255,8 @@ impl Format for Compact {
 fn write_cause(cause: &Cause, out: &mut Vec<u8>) {
     let outermost = cause.outwards().last().unwrap_or(cause);
     write_all(out, format_args!("; after {} → ", outermost.peer));
-    write_name(&outermost.process, out);
-    write_all(out, format_args!("[{}]", outermost.process.key.tgid));
+    write_name(&outermost.server.name, out);
+    write_all(out, format_args!("[{}]", outermost.server.key.tgid));
     if cause
         .outwards()
         .any(|link| link.certainty == Certainty::Possible)
@@ -281,8 +281,8 @@ fn verb(action: Action) -> (&'static str, Style) {
     }
 }
 
-fn write_name(image: &Image, out: &mut Vec<u8>) {
-    match image.name.as_bytes() {
+fn write_name(name: &Name, out: &mut Vec<u8>) {
+    match name.as_bytes() {
         b"" => out.push(b'?'),
         name => text::write_terminal(name, out),
     }

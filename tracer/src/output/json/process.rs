@@ -13,7 +13,7 @@ use crate::identity::Identities;
 use crate::output::lineage::write_lineage;
 use crate::output::users::Users;
 use crate::output::{names, text};
-use crate::process::image::{Image, Parent, Program, Provenance};
+use crate::process::image::{Brief, Image, Parent, Program, Provenance};
 
 const SETS: usize = 128;
 const WAYS: usize = 4;
@@ -99,18 +99,23 @@ impl Processes {
     pub(super) fn write_holders(&self, holders: &[Arc<Image>], object: &mut Object<'_>) {
         write_list(holders, object.key(key!("holders")), |holder, out| {
             let mut object = Object::begin(out);
-            self.write_brief(holder, &mut object);
+            self.write_brief(&(&**holder).into(), &mut object);
             object.end();
         });
     }
 
     /// Who somebody is, without lineage and arguments.
-    pub(super) fn write_brief(&self, image: &Image, object: &mut Object<'_>) {
-        self.renderer.identity(image, object);
+    pub(super) fn write_brief(&self, process: &Brief, object: &mut Object<'_>) {
+        self.renderer
+            .identity(process.key, process.key_rounded, object);
         let mut escaped = Vec::new();
         for (field, key, bytes) in [
-            ("name", key!("name"), image.name.as_bytes()),
-            ("executable", key!("executable"), &image.program.executable),
+            ("name", key!("name"), process.name.as_bytes()),
+            (
+                "executable",
+                key!("executable"),
+                &process.program.executable,
+            ),
         ] {
             let escape = text::needs_escaping(bytes);
             escaped.extend(escape.then_some(field));
@@ -166,7 +171,7 @@ impl Renderer {
 
     fn process(&mut self, image: &Image, now: BootTime, object: &mut Object<'_>) {
         let program = &image.program;
-        self.identity(image, object);
+        self.identity(image.key, image.key_rounded, object);
         self.text("process.name", key!("name"), image.name.as_bytes(), object);
         self.text(
             "process.executable",
@@ -191,7 +196,7 @@ impl Renderer {
         }
         if let Parent::Known(_, parent) = &image.parent {
             object.object(key!("parent"), |object| {
-                self.identity(parent, object);
+                self.identity(parent.key, parent.key_rounded, object);
                 self.text(
                     "process.parent.name",
                     key!("name"),
@@ -209,12 +214,9 @@ impl Renderer {
         }
     }
 
-    fn identity(&self, image: &Image, object: &mut Object<'_>) {
-        object.word(
-            key!("entity_id"),
-            self.identities.process(image.key, image.key_rounded),
-        );
-        object.number(key!("pid"), image.key.tgid);
+    fn identity(&self, key: ProcessKey, rounded: bool, object: &mut Object<'_>) {
+        object.word(key!("entity_id"), self.identities.process(key, rounded));
+        object.number(key!("pid"), key.tgid);
     }
 
     /// A string of the outside world; an empty one is one that is not known.
@@ -338,7 +340,7 @@ impl Renderer {
         out: &mut Vec<u8>,
     ) {
         let mut object = Object::begin(out);
-        self.identity(image, &mut object);
+        self.identity(image.key, image.key_rounded, &mut object);
         if !image.name.as_bytes().is_empty() {
             object.bytes(key!("name"), image.name.as_bytes(), escape_names);
         }
