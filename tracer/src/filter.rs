@@ -179,6 +179,7 @@ mod tests {
             parent: parent.map_or(Parent::Root, known),
             provenance: Provenance::Kernel,
             depth: 0,
+            cause: None,
         })
     }
 
@@ -207,6 +208,7 @@ mod tests {
             peer: None,
             opened_at: None,
             existing: false,
+            cause: None,
         }
     }
 

@@ -180,6 +180,7 @@ mod tests {
             parent: Parent::Root,
             provenance: Provenance::Procfs,
             depth: 0,
+            cause: None,
         })
     }
 
