@@ -151,7 +151,7 @@ impl Json {
             peer.number(key!("port"), cause.peer.port());
         });
         link.object(key!("process"), |process| {
-            self.processes.write_brief(&cause.server, process)
+            self.processes.write_brief(&cause.server, process);
         });
         link.word(key!("certainty"), names::certainty(cause.certainty));
         link.number(key!("candidates"), cause.candidates);
