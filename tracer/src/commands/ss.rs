@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::kernel::loader::{self, Unattached};
 use crate::kernel::proc_net::{self, Listed};
-use crate::kernel::{inventory, iterator, netns, sockets};
+use crate::kernel::{cgroup, inventory, iterator, netns, sockets};
 use crate::output::Context;
 use crate::output::json::Json;
 use crate::output::names::HookNames;
@@ -179,6 +179,9 @@ fn processes(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<State, Failure> {
     let inventory = inventory::from_iterator(iterator)
         .map_err(|error| Failure::failed(format_args!("cannot list the processes: {error}")))?;
     let mut state = State::new(Limits::default());
+    for (id, path) in cgroup::list() {
+        state.cgroup(id, &path);
+    }
     state.inventory(taken_at, inventory.processes);
     Ok(state)
 }

@@ -1,4 +1,6 @@
 //! Processes: who they are, what they run, who gave birth to them.
+pub mod cgroup;
+mod cgroups;
 pub mod image;
 pub mod inventory;
 mod lineage;

@@ -42,6 +42,7 @@ fn existing(tgid: u32, parent: u32, comm: &str) -> ExistingProcess {
         kernel_thread: false,
         reaper: false,
         program: Arc::default(),
+        membership: Membership::default(),
     }
 }
 
@@ -92,7 +93,7 @@ fn lineage(image: &Image) -> String {
 fn child_is_its_parent_until_it_executes_another_program() {
     let mut table = host();
     table.exec(T, &exec(20, "bash", b"bash\0bin\0"));
-    let child = Arc::clone(table.fork(T, &task(20, "bash"), key(30)));
+    let child = Arc::clone(table.fork(T, &task(20, "bash"), key(30), &Membership::default()));
     assert_eq!(lineage(&child), "bash<bash<sshd<?systemd");
     assert_eq!(child.program.executable, "/bin/bash");
     let Parent::Known(_, parent) = &child.parent else {
@@ -109,18 +110,18 @@ fn child_is_its_parent_until_it_executes_another_program() {
 #[test]
 fn ancestor_stays_as_it_was_when_it_forked() {
     let mut table = host();
-    table.fork(T, &task(20, "bash"), key(30));
+    table.fork(T, &task(20, "bash"), key(30), &Membership::default());
     table.exec(T, &exec(20, "zsh", b"zsh\0"));
     assert_eq!(table.lineage(30), "bash<bash<sshd<?systemd");
-    table.fork(T, &task(20, "zsh"), key(31));
+    table.fork(T, &task(20, "zsh"), key(31), &Membership::default());
     assert_eq!(table.lineage(31), "zsh<zsh<sshd<?systemd");
 }
 
 #[test]
 fn exit_of_ancestors_does_not_change_a_lineage() {
     let mut table = host();
-    table.fork(T, &task(20, "bash"), key(30));
-    table.fork(T, &task(30, "bash"), key(40));
+    table.fork(T, &task(20, "bash"), key(30), &Membership::default());
+    table.fork(T, &task(30, "bash"), key(40), &Membership::default());
     for (tgid, comm) in [(30, "bash"), (20, "bash"), (10, "sshd")] {
         assert!(table.exit(T, &task(tgid, comm)).is_some());
     }
@@ -262,7 +263,12 @@ fn kernel_thread_is_marked() {
 fn fork_seen_after_the_inventory_makes_the_link_one_by_birth() {
     let mut table = host();
     assert_eq!(table.lineage(10), "sshd<?systemd");
-    let image = Arc::clone(table.fork(BootTime(400), &task(1, "systemd"), key(10)));
+    let image = Arc::clone(table.fork(
+        BootTime(400),
+        &task(1, "systemd"),
+        key(10),
+        &Membership::default(),
+    ));
     assert_eq!(lineage(&image), "sshd<systemd");
     assert_eq!(image.provenance, Provenance::Kernel);
     assert_eq!(table.len(), 3);
@@ -279,8 +285,18 @@ fn orphan_of_the_inventory_gets_its_dead_parent_back() {
     ];
     table.inventory(BootTime(500), family.into());
     assert_eq!(table.lineage(40), "daemon<?systemd");
-    table.fork(BootTime(401), &task(20, "bash"), key(30));
-    table.fork(BootTime(402), &task(30, "bash"), key(40));
+    table.fork(
+        BootTime(401),
+        &task(20, "bash"),
+        key(30),
+        &Membership::default(),
+    );
+    table.fork(
+        BootTime(402),
+        &task(30, "bash"),
+        key(40),
+        &Membership::default(),
+    );
     table.exit(BootTime(403), &task(30, "bash"));
     assert_eq!(table.lineage(40), "daemon<bash<bash<?systemd");
 }
@@ -335,7 +351,7 @@ fn long_lineage_is_cut_and_says_so() {
     let mut table = host();
     for tgid in 20..2_000 {
         let comm = if tgid == 20 { "bash" } else { "p" };
-        let child = table.fork(T, &task(tgid, comm), key(tgid + 1));
+        let child = table.fork(T, &task(tgid, comm), key(tgid + 1), &Membership::default());
         assert!(child.depth <= lineage::DEPTH_MAX + 1);
         table.seen(T, &task(tgid + 1, "p"));
     }
@@ -364,7 +380,7 @@ fn cut_keeps_what_each_link_is_worth() {
         .iter_mut()
         .for_each(|process| process.reaper = process.key.tgid % 2 == 1);
     table.inventory(BootTime(500), family);
-    let image = Arc::clone(table.fork(T, &task(399, "p"), key(1_000)));
+    let image = Arc::clone(table.fork(T, &task(399, "p"), key(1_000), &Membership::default()));
     assert!(image.depth <= lineage::DEPTH_MAX + 1);
     for image in image.lineage().skip(1) {
         if let Parent::Known(relation, parent) = &image.parent {
