@@ -5,6 +5,7 @@
 //! truth comes from the workloads, which are processes of this same binary. Most tests look at one
 //! common run, because starting a tracer costs seconds on an emulated machine.
 
+mod belonging;
 mod common;
 mod doctor;
 mod endings;
@@ -64,6 +65,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
+        ("belonging", belonging::facts()),
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
