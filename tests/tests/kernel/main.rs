@@ -7,6 +7,7 @@
 
 mod belonging;
 mod common;
+mod containers;
 mod doctor;
 mod endings;
 mod existing;
@@ -66,6 +67,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("belonging", belonging::facts()),
+        ("containers", containers::facts()),
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
