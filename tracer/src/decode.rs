@@ -356,12 +356,13 @@ fn cgroup_rmdir(bytes: &[u8], time: BootTime) -> Decoded<'static> {
 #[inline(never)]
 fn cgroup_attach(bytes: &[u8], time: BootTime) -> Decoded<'_> {
     let bytes: &[u8; size_of::<record::CgroupAttach>()] = exact("cgroup_attach", bytes)?;
+    let id = cgroup_id(&part(bytes, offset_of!(record::CgroupAttach, cgroup)));
     let kind = EventKind::CgroupAttach {
         process: ProcessKey {
             tgid: field!(bytes, record::CgroupAttach, tgid),
             start_ns: field!(bytes, record::CgroupAttach, start_ns),
         },
-        cgroup: cgroup_id(&part(bytes, offset_of!(record::CgroupAttach, cgroup))),
+        cgroup: id.ok_or(NO_CGROUP)?,
         path: cgroup_path(&bytes[offset_of!(record::CgroupAttach, path)..]),
     };
     Ok(Event { time, kind })

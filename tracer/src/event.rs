@@ -386,8 +386,8 @@ pub enum EventKind<'a> {
     CgroupAttach {
         /// Who.
         process: ProcessKey,
-        /// Where it is now; `None` if that could not be read.
-        cgroup: Option<CgroupId>,
+        /// Where it is now.
+        cgroup: CgroupId,
         /// Path of that cgroup, where it was told.
         path: Option<&'a [u8]>,
     },

@@ -411,9 +411,9 @@ impl Reader {
 
     fn cgroup_attach(&mut self, words: &mut Words<'_>) -> Result<EventKind<'static>, String> {
         let task = self.task(words)?;
-        let cgroup = Some(cgroup(words.next()?)?);
+        let cgroup = cgroup(words.next()?)?;
         let known = self.processes.get_mut(&task.tgid).ok_or("no such PID")?;
-        known.cgroup = cgroup;
+        known.cgroup = Some(cgroup);
         let start_ns = known.start_ns;
         Ok(EventKind::CgroupAttach {
             process: ProcessKey {

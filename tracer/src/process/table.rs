@@ -297,20 +297,15 @@ impl ProcessTable {
     }
 
     /// A process is in another cgroup from now on.
-    pub fn cgroup_attach(
-        &mut self,
-        process: ProcessKey,
-        id: Option<CgroupId>,
-        path: Option<&[u8]>,
-    ) {
-        if let (Some(id), Some(path)) = (id, path) {
+    pub fn cgroup_attach(&mut self, process: ProcessKey, id: CgroupId, path: Option<&[u8]>) {
+        if let Some(path) = path {
             self.cgroups.insert(id, path);
         }
         let Some(handle) = self.find(process.tgid, Some(process.start_ns)) else {
             return;
         };
         let before = &self.processes[handle].image;
-        let cgroup = self.cgroup(id, before.cgroup.as_ref());
+        let cgroup = self.cgroup(Some(id), before.cgroup.as_ref());
         self.change(handle, |image| Image {
             cgroup,
             ..image.clone()
