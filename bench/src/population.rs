@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tracer::event::{Name, ProcessKey};
+use tracer::event::{CgroupId, Membership, Name, ProcessKey, RootId};
 use tracer::process::inventory::ExistingProcess;
 use tracer_common::record::Task;
 
@@ -24,6 +24,15 @@ pub(crate) const INIT: Task = Task {
     comm: *b"systemd\0\0\0\0\0\0\0\0\0",
 };
 
+/// Where every process is.
+pub(crate) const CGROUP: CgroupId = CgroupId {
+    hierarchy: wire::MEMBERSHIP.cgroup.hierarchy,
+    node: wire::MEMBERSHIP.cgroup.node,
+};
+
+/// Its path.
+pub(crate) const CGROUP_PATH: &[u8] = b"/system.slice/shop.service";
+
 /// The start inventory.
 pub(crate) fn inventory() -> Vec<ExistingProcess> {
     vec![ExistingProcess {
@@ -38,6 +47,11 @@ pub(crate) fn inventory() -> Vec<ExistingProcess> {
         kernel_thread: false,
         reaper: true,
         program: Arc::default(),
+        membership: Membership {
+            cgroup: Some(CGROUP),
+            root: Some(RootId(wire::MEMBERSHIP.root)),
+            ..Membership::default()
+        },
     }]
 }
 

@@ -165,6 +165,7 @@ impl Replay {
             processes: 1 << 20,
             connections: 1 << 20,
         });
+        state.cgroup(population::CGROUP, population::CGROUP_PATH);
         state.inventory(BootTime(population::INIT.start_ns), inventory());
         Ok(Self {
             state,

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::slice;
 
 use tracer_common::record::{
-    Close, Endpoints, Established, Exec, Exit, Fork, Header, Reset, Socket, Task, kind,
+    CgroupId, Close, Endpoints, Established, Exec, Exit, Fork, Header, Membership, Reset, Socket,
+    Task, UNSET, kind,
 };
 
 pub(crate) const ESTABLISHED: u8 = 1;
@@ -16,6 +17,22 @@ pub(crate) const LISTEN: u8 = 10;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+
+/// What every process belongs to.
+pub(crate) const MEMBERSHIP: Membership = Membership {
+    cgroup: CgroupId {
+        node: 4711,
+        hierarchy: 0,
+        padding: 0,
+    },
+    root: 0xffff_8881_0000_0000,
+    login_uid: UNSET,
+    session_id: UNSET,
+    tty: 0,
+    namespace_pid: 0,
+    flags: 0,
+    padding: 0,
+};
 
 /// A structure whose every byte belongs to a field.
 ///
@@ -159,6 +176,7 @@ pub(crate) fn fork(time: u64, parent: Task, child_tgid: u32) -> Vec<u8> {
         child_tgid,
         padding: 0,
         child_start_ns: time,
+        membership: MEMBERSHIP,
     })
 }
 
@@ -177,6 +195,7 @@ pub(crate) fn exec(time: u64, task: Task, path: &[u8], cwd: &[u8], args: &[u8]) 
     let mut record = bytes(&Exec {
         header: header(kind::EXEC, time),
         task,
+        membership: MEMBERSHIP,
         inode: 1_000_000 + path.len() as u64,
         device: 8 << 20 | 1,
         mode: 0o100_755,

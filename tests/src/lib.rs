@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod bpf;
+pub mod cgroups;
 pub mod command;
 pub mod daemon;
 pub mod environment;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tracer::clock::WallOffset;
-use tracer::event::{BootTime, Endpoints, Errno, Name, ProcessKey, SocketId, Totals};
+use tracer::event::{
+    BootTime, CgroupId, Endpoints, Errno, Name, ProcessKey, Session, SocketId, Totals, Tty,
+};
 use tracer::host::Host;
 
 use tracer::identity::BootId;
@@ -16,6 +18,7 @@ use tracer::output::Context;
 use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
 use tracer::process::cause::{Cause, Certainty};
+use tracer::process::cgroup::Cgroup;
 use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
 
 const SECOND: u64 = 1_000_000_000;
@@ -67,11 +70,20 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
             working_directory: Bytes::from_static(b"/root"),
             ..Program::default()
         }),
+        cgroup: Some(cgroup(3, b"/system.slice/ssh.service")),
+        session: Session::default(),
+        namespace_pid: None,
+        has_host_root: true,
         parent: Parent::Root,
         provenance: Provenance::Kernel,
         depth: 0,
         cause: None,
     }
+}
+
+fn cgroup(node: u64, path: &[u8]) -> Arc<Cgroup> {
+    let id = CgroupId { hierarchy: 0, node };
+    Arc::new(Cgroup::new(id, path))
 }
 
 /// The same process as a child of `parent`.
@@ -105,10 +117,28 @@ pub fn curl() -> Arc<Image> {
     );
     let arguments = b"curl\0-s\0https://example.org\0";
     let curl = Image {
+        cgroup: Some(cgroup(4, b"/user.slice/user-0.slice/session-3.scope")),
+        session: Session {
+            login_uid: Some(33),
+            id: Some(3),
+            tty: Some(Tty(136 << 20 | 1)),
+        },
         cause: Some(cause()),
         ..image(4312, "curl", "/usr/bin/curl", arguments)
     };
     child_of(&bash, Relation::Birth, curl)
+}
+
+/// The first process of a container of a pod.
+pub fn server() -> Arc<Image> {
+    let path = b"/kubepods.slice/kubepods-pod0d4a5b1c_1111_2222_3333_444455556666.slice/\
+        cri-containerd-3f4b0c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0.scope";
+    Arc::new(Image {
+        cgroup: Some(cgroup(5, path)),
+        namespace_pid: Some(1),
+        has_host_root: false,
+        ..image(4400, "server", "/bin/server", b"server\0")
+    })
 }
 
 /// A deleted program with the most awkward strings, whose parent nobody knows.
@@ -134,6 +164,7 @@ pub fn awkward() -> Arc<Image> {
         program,
         provenance,
         euid,
+        cgroup: Some(cgroup(6, b"/lxc.payload.\xff\x1bname")),
         key_rounded: true,
         ..plain
     })
@@ -289,6 +320,7 @@ pub fn unattributed() -> Connection {
 /// What the samples are about; they borrow from it.
 pub struct Samples {
     curl: Arc<Image>,
+    server: Arc<Image>,
     awkward: Arc<Image>,
     egress: Connection,
     ingress: Connection,
@@ -302,6 +334,7 @@ impl Default for Samples {
     fn default() -> Self {
         Self {
             curl: curl(),
+            server: server(),
             awkward: awkward(),
             egress: egress(),
             ingress: ingress(),
@@ -341,6 +374,7 @@ impl Samples {
             Fact::ProcessForked(&self.curl),
             Fact::ProcessExecuted(&self.curl),
             Fact::ProcessExecuted(&self.awkward),
+            Fact::ProcessExecuted(&self.server),
             Fact::ProcessExited {
                 process: &self.curl,
                 status: 7 << 8,

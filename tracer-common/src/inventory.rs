@@ -1,6 +1,6 @@
 //! The inventory: what the kernel's iterators write when the daemon reads them.
 
-use crate::record::{Close, Endpoints, Task};
+use crate::record::{Close, Endpoints, Membership, Task};
 
 /// [`ExistingTask::flags`]: the init process of a PID namespace.
 pub const TASK_IS_INIT: u32 = 1;
@@ -22,6 +22,8 @@ pub struct ExistingTask {
     pub parent_tgid: u32,
     /// [`TASK_IS_INIT`], [`TASK_IS_SUBREAPER`], [`TASK_IS_READER`].
     pub flags: u32,
+    /// What it belongs to.
+    pub membership: Membership,
 }
 
 /// A TCP or UDP socket that a process has open. One that is open several times is told several times.
@@ -55,7 +57,7 @@ pub struct ExaminedSocket {
 }
 
 const _: () = {
-    assert!(size_of::<ExistingTask>() == 56);
+    assert!(size_of::<ExistingTask>() == 104);
     assert!(size_of::<HeldSocket>() == 168);
     assert!(size_of::<ExaminedSocket>() == 56);
 };

@@ -47,14 +47,33 @@ layout! {
     task_files: "task_struct" "files",
     task_signal: "task_struct" "signal",
     task_exit_code: "task_struct" "exit_code",
+    task_thread_pid: "task_struct" "thread_pid",
+    task_cgroups: "task_struct" "cgroups",
+    pid_level: "pid" "level",
+    pid_numbers: "pid" "numbers",
+    css_set_dfl_cgrp: "css_set" "dfl_cgrp",
+    css_cgroup: "cgroup_subsys_state" "cgroup",
+    cgroup_kn: "cgroup" "kn",
+    cgroup_level: "cgroup" "level",
+    cgroup_root: "cgroup" "root",
+    cgroup_root_hierarchy_id: "cgroup_root" "hierarchy_id",
+    kernfs_node_id: "kernfs_node" "id",
     signal_flags: "signal_struct" "flags",
     signal_live: "signal_struct" "live",
     signal_group_exit_code: "signal_struct" "group_exit_code",
+    signal_tty: "signal_struct" "tty",
+    tty_driver: "tty_struct" "driver",
+    tty_index: "tty_struct" "index",
+    tty_driver_major: "tty_driver" "major",
+    tty_driver_minor_start: "tty_driver" "minor_start",
     cred_euid: "cred" "euid",
+    cred_user_ns: "cred" "user_ns",
+    user_namespace_level: "user_namespace" "level",
     mm_arg_start: "mm_struct" "arg_start",
     mm_arg_end: "mm_struct" "arg_end",
     mm_exe_file: "mm_struct" "exe_file",
     fs_pwd: "fs_struct" "pwd",
+    fs_root_dentry: "fs_struct" "root.dentry",
     files_fdt: "files_struct" "fdt",
     fdtable_fd: "fdtable" "fd",
     fdtable_max_fds: "fdtable" "max_fds",
@@ -116,6 +135,16 @@ pub struct Settings {
     pub backups: u32,
     /// Offset of `mptcp_sock.first`, the first subflow; 0 if the kernel has no MPTCP.
     pub mptcp_first: u32,
+    /// Offset of `task_struct.loginuid`; 0 if the kernel has no audit.
+    pub task_loginuid: u32,
+    /// Offset of `task_struct.sessionid`; 0 if the kernel has no audit.
+    pub task_sessionid: u32,
+    /// Where a controller is in a cgroup hierarchy of version 1: offset in `css_set` of the pointer to its
+    /// state. That hierarchy then counts for a process that is not in the root of it; otherwise, and
+    /// where this is 0, version 2 does.
+    pub cgroup_v1_css: u32,
+    /// `cgroup_root.hierarchy_id` of that hierarchy; 0 if there is none.
+    pub cgroup_v1_hierarchy: u32,
 }
 
 /// [`Settings::cgroup_task`]: nothing but the IDs.
@@ -134,6 +163,10 @@ impl Settings {
         subreaper_mask: 0,
         backups: 0,
         mptcp_first: 0,
+        task_loginuid: 0,
+        task_sessionid: 0,
+        cgroup_v1_css: 0,
+        cgroup_v1_hierarchy: 0,
     };
 }
 

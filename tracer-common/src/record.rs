@@ -30,8 +30,15 @@ pub mod kind {
     /// [`Reset`](super::Reset): this host sent a reset for a socket.
     pub const RESET_SENT: u16 = 11;
 
+    /// [`CgroupMkdir`](super::CgroupMkdir): a cgroup is made.
+    pub const CGROUP_MKDIR: u16 = 12;
+    /// [`CgroupRmdir`](super::CgroupRmdir): a cgroup is removed.
+    pub const CGROUP_RMDIR: u16 = 13;
+    /// [`CgroupAttach`](super::CgroupAttach): a process is moved to another cgroup.
+    pub const CGROUP_ATTACH: u16 = 14;
+
     /// One more than the highest kind: the length of the table of loss counters.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 15;
 }
 
 /// The first bytes of every record.
@@ -70,6 +77,47 @@ pub struct Task {
     pub flags: u32,
     /// `comm` of the thread group's leader, NUL-terminated.
     pub comm: [u8; 16],
+}
+
+/// A cgroup.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupId {
+    /// `kernfs_node.id`: unique in its hierarchy, and the inode number of its directory. 0 if it could
+    /// not be read.
+    pub node: u64,
+    /// `cgroup_root.hierarchy_id`, as in `/proc/PID/cgroup`: 0 is version 2.
+    pub hierarchy: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+/// [`Membership::login_uid`], [`Membership::session_id`]: there is none.
+pub const UNSET: u32 = u32::MAX;
+
+/// [`Membership::flags`]: the user namespace is not the initial one.
+pub const MEMBERSHIP_USER_NAMESPACE: u32 = 1;
+
+/// What a process belongs to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    /// Its cgroup in the hierarchy that counts (see [`Settings`](crate::layout::Settings)).
+    pub cgroup: CgroupId,
+    /// Address of its root directory's `struct dentry`; 0 if it could not be read.
+    pub root: u64,
+    /// User ID at login, in the initial user namespace, or [`UNSET`].
+    pub login_uid: u32,
+    /// The audit session, or [`UNSET`].
+    pub session_id: u32,
+    /// Device number of its controlling terminal: major << 20 | minor; 0 without one.
+    pub tty: u32,
+    /// PID in its own PID namespace; 0 if that is the initial one.
+    pub namespace_pid: u32,
+    /// [`MEMBERSHIP_USER_NAMESPACE`].
+    pub flags: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
 /// Both ends of a socket, as the socket sees them.
@@ -198,6 +246,8 @@ pub struct Fork {
     pub padding: u32,
     /// `start_boottime` of the new process, in nanoseconds.
     pub child_start_ns: u64,
+    /// What the new process belongs to.
+    pub membership: Membership,
 }
 
 /// [`Exec::flags`]: the path is cut at its beginning (the directories nearest to the root).
@@ -230,6 +280,8 @@ pub struct Exec {
     pub header: Header,
     /// The process, already with its new `comm` and credentials.
     pub task: Task,
+    /// What it belongs to.
+    pub membership: Membership,
     /// Inode number of the executed file (for a script: of its interpreter).
     pub inode: u64,
     /// Device of that inode as the kernel encodes it: major << 20 | minor.
@@ -264,15 +316,64 @@ pub struct Exit {
     pub padding: u32,
 }
 
+/// Longest path of a cgroup, in bytes, with the NUL that ends it: `TRACE_CGROUP_PATH_LEN`,
+/// kernel/cgroup/cgroup-internal.h. The kernel cuts a longer one.
+pub const CGROUP_PATH_MAX: usize = 1024;
+
+/// A cgroup was made, in a hierarchy that counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupMkdir {
+    /// Kind [`kind::CGROUP_MKDIR`].
+    pub header: Header,
+    /// The new cgroup.
+    pub cgroup: CgroupId,
+    /// From the root of its hierarchy, NUL-terminated; what follows the NUL means nothing.
+    pub path: [u8; CGROUP_PATH_MAX],
+}
+
+/// A cgroup was removed; its ID is not used again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupRmdir {
+    /// Kind [`kind::CGROUP_RMDIR`].
+    pub header: Header,
+    /// Which one.
+    pub cgroup: CgroupId,
+}
+
+/// A process was moved to another cgroup.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupAttach {
+    /// Kind [`kind::CGROUP_ATTACH`].
+    pub header: Header,
+    /// Where the process is now, in the hierarchy that counts.
+    pub cgroup: CgroupId,
+    /// `start_boottime` of the process, in nanoseconds.
+    pub start_ns: u64,
+    /// Its thread group.
+    pub tgid: u32,
+    /// Always zero.
+    pub padding: u32,
+    /// As [`CgroupMkdir::path`]; empty if the move was in another hierarchy.
+    pub path: [u8; CGROUP_PATH_MAX],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 16);
+    assert!(size_of::<CgroupId>() == 16);
+    assert!(size_of::<Membership>() == 48);
+    assert!(size_of::<CgroupMkdir>() == 1056);
+    assert!(size_of::<CgroupRmdir>() == 32);
+    assert!(size_of::<CgroupAttach>() == 1072);
     assert!(size_of::<Task>() == 40);
     assert!(size_of::<Endpoints>() == 48);
     assert!(size_of::<Socket>() == 120);
     assert!(size_of::<Established>() == 72);
     assert!(size_of::<Close>() == 112);
     assert!(size_of::<Reset>() == 24);
-    assert!(size_of::<Fork>() == 72);
-    assert!(size_of::<Exec>() == 88);
+    assert!(size_of::<Fork>() == 120);
+    assert!(size_of::<Exec>() == 136);
     assert!(size_of::<Exit>() == 64);
 };

@@ -22,6 +22,7 @@ use crate::{
     kernel::{
         Direct, Source,
         layout::layout,
+        membership,
         path::{PATHS_MASK, Path, bounded},
         task,
     },
@@ -86,6 +87,7 @@ unsafe fn tell(task: Direct, scratch: *mut Scratch) -> Option<()> {
         let strings = (&raw mut (*scratch).strings).cast::<u8>();
         ring::write_header((&raw mut (*exec).header).cast(), kind::EXEC, 0);
         task::fill(task, &raw mut (*exec).task)?;
+        membership::fill(task, &raw mut (*exec).membership);
         (*exec).inode = inode.load(layout!(inode_ino))?;
         (*exec).device = inode
             .follow(layout!(inode_sb))?

@@ -2,13 +2,14 @@
 //!
 //! `TRACE_EVENT(sched_process_fork, TP_PROTO(struct task_struct *parent, struct task_struct *child))`,
 //! include/trace/events/sched.h. It fires in the parent, before the child runs for the first time,
-//! so that in the ring a process precedes whatever it does. Threads pass here too.
+//! so that in the ring a process precedes whatever it does. Threads pass here too. `cgroup_post_fork` has
+//! by then put the child where it belongs, also with `CLONE_INTO_CGROUP`.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::record::{Fork, kind};
 
 use crate::{
-    kernel::{Direct, Source, layout::layout, task},
+    kernel::{Direct, Source, layout::layout, membership, task},
     ring,
 };
 
@@ -27,6 +28,7 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
             (*record).child_tgid = tgid?;
             (*record).padding = 0;
             (*record).child_start_ns = child.load(layout!(task_start_boottime))?;
+            membership::fill(child, &raw mut (*record).membership);
         }
         Some(())
     });

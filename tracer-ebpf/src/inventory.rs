@@ -25,7 +25,7 @@ use crate::{
     kernel::{
         Direct, Remote, Source, Window,
         layout::{layout, setting},
-        sock,
+        membership, sock,
         source::read_remote,
         task,
     },
@@ -92,6 +92,7 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
             flags |= TASK_IS_READER;
         }
         (*to).flags = flags;
+        membership::fill(task, &raw mut (*to).membership);
         bpf_seq_write(seq.cast(), to.cast(), size_of::<ExistingTask>() as u32);
     }
     Some(())

@@ -9,6 +9,7 @@ mod backup;
 mod kernel;
 mod ring;
 
+mod cgroup;
 mod exec;
 mod exit;
 mod fork;

@@ -12,8 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tracer_common::record::{self, kind};
 
 use crate::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, FileId, Name,
-    ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
+    AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, Exec, FileId,
+    Membership, Name, ProcessKey, RootId, Session, SocketId, SocketMoment, Task, TcpState, Totals,
+    Tty,
 };
 
 /// Why a record cannot be understood.
@@ -119,6 +120,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::ESTABLISHED => established(bytes, time),
         kind::CLOSE => close(bytes, time),
         kind::RESET_SENT => reset(bytes, time),
+        kind::CGROUP_MKDIR => cgroup_mkdir(bytes, time),
+        kind::CGROUP_RMDIR => cgroup_rmdir(bytes, time),
+        kind::CGROUP_ATTACH => cgroup_attach(bytes, time),
         kind => Err(DecodeError::UnknownKind { kind }),
     }
 }
@@ -150,6 +154,7 @@ fn fork(bytes: &[u8], time: BootTime) -> Decoded<'static> {
             tgid: field!(bytes, record::Fork, child_tgid),
             start_ns: field!(bytes, record::Fork, child_start_ns),
         },
+        membership: membership(&part(bytes, offset_of!(record::Fork, membership))),
     };
     Ok(Event { time, kind })
 }
@@ -180,6 +185,7 @@ fn exec(bytes: &[u8], time: BootTime) -> Decoded<'_> {
     let flags = field!(fixed, record::Exec, flags);
     let exec = Exec {
         task: task(&part(fixed, offset_of!(record::Exec, task))),
+        membership: membership(&part(fixed, offset_of!(record::Exec, membership))),
         path,
         cwd,
         args,
@@ -326,6 +332,83 @@ fn reset(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let bytes: &[u8; size_of::<record::Reset>()] = exact("reset", bytes)?;
     let kind = EventKind::ResetSent(SocketId(field!(bytes, record::Reset, socket)));
     Ok(Event { time, kind })
+}
+
+#[inline(never)]
+fn cgroup_mkdir(bytes: &[u8], time: BootTime) -> Decoded<'_> {
+    let bytes: &[u8; size_of::<record::CgroupMkdir>()] = exact("cgroup_mkdir", bytes)?;
+    let id = cgroup_id(&part(bytes, offset_of!(record::CgroupMkdir, cgroup)));
+    let kind = EventKind::CgroupMkdir {
+        cgroup: id.ok_or(NO_CGROUP)?,
+        path: cgroup_path(&bytes[offset_of!(record::CgroupMkdir, path)..]).ok_or(NO_PATH)?,
+    };
+    Ok(Event { time, kind })
+}
+
+#[inline(never)]
+fn cgroup_rmdir(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::CgroupRmdir>()] = exact("cgroup_rmdir", bytes)?;
+    let id = cgroup_id(&part(bytes, offset_of!(record::CgroupRmdir, cgroup)));
+    let kind = EventKind::CgroupRmdir(id.ok_or(NO_CGROUP)?);
+    Ok(Event { time, kind })
+}
+
+#[inline(never)]
+fn cgroup_attach(bytes: &[u8], time: BootTime) -> Decoded<'_> {
+    let bytes: &[u8; size_of::<record::CgroupAttach>()] = exact("cgroup_attach", bytes)?;
+    let id = cgroup_id(&part(bytes, offset_of!(record::CgroupAttach, cgroup)));
+    let kind = EventKind::CgroupAttach {
+        process: ProcessKey {
+            tgid: field!(bytes, record::CgroupAttach, tgid),
+            start_ns: field!(bytes, record::CgroupAttach, start_ns),
+        },
+        cgroup: id.ok_or(NO_CGROUP)?,
+        path: cgroup_path(&bytes[offset_of!(record::CgroupAttach, path)..]),
+    };
+    Ok(Event { time, kind })
+}
+
+const NO_CGROUP: DecodeError = DecodeError::Value {
+    field: "node of a cgroup",
+    value: 0,
+};
+const NO_PATH: DecodeError = DecodeError::Value {
+    field: "length of a cgroup's path",
+    value: 0,
+};
+
+/// A path that is whole: the kernel cuts one that would fill its place.
+fn cgroup_path(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes.iter().position(|&byte| byte == 0)?;
+    (bytes[0] == b'/' && length < bytes.len() - 1).then(|| &bytes[..length])
+}
+
+fn cgroup_id(bytes: &[u8; size_of::<record::CgroupId>()]) -> Option<CgroupId> {
+    let node = field!(bytes, record::CgroupId, node);
+    (node != 0).then(|| CgroupId {
+        hierarchy: field!(bytes, record::CgroupId, hierarchy),
+        node,
+    })
+}
+
+/// What the kernel tells with each fork and exec, and of each process in the inventory.
+#[inline(always)]
+pub(crate) fn membership(bytes: &[u8; size_of::<record::Membership>()]) -> Membership {
+    let set = |value: u32| (value != record::UNSET).then_some(value);
+    let some = |value: u32| (value != 0).then_some(value);
+    let flags = field!(bytes, record::Membership, flags);
+    let root: u64 = field!(bytes, record::Membership, root);
+    let is_initial = flags & record::MEMBERSHIP_USER_NAMESPACE == 0;
+    Membership {
+        cgroup: cgroup_id(&part(bytes, offset_of!(record::Membership, cgroup))),
+        session: Session {
+            login_uid: set(field!(bytes, record::Membership, login_uid)),
+            id: set(field!(bytes, record::Membership, session_id)),
+            tty: some(field!(bytes, record::Membership, tty)).map(Tty),
+        },
+        namespace_pid: some(field!(bytes, record::Membership, namespace_pid)),
+        root: (is_initial && root != 0).then_some(RootId(root)),
+    }
 }
 
 #[inline(always)]

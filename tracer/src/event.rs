@@ -64,6 +64,59 @@ pub struct Task {
     pub name: Name,
 }
 
+/// A cgroup. IDs are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CgroupId {
+    /// As in `/proc/PID/cgroup`: 0 is version 2.
+    pub hierarchy: u32,
+    /// Inode number of its directory.
+    pub node: u64,
+}
+
+/// A root directory. Never printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootId(pub u64);
+
+/// How a process came by a login, since its last fork or exec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// User ID at login, in the initial user namespace; `None` if nobody logged in.
+    pub login_uid: Option<u32>,
+    /// The audit session; `None` if nobody logged in.
+    pub id: Option<u32>,
+    /// The controlling terminal.
+    pub tty: Option<Tty>,
+}
+
+/// A terminal by its device number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tty(pub u32);
+
+impl Tty {
+    /// Which driver.
+    pub fn major(self) -> u32 {
+        self.0 >> 20
+    }
+
+    /// Which of its terminals.
+    pub fn minor(self) -> u32 {
+        self.0 & 0xf_ffff
+    }
+}
+
+/// What a process belongs to; the default is that nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Its cgroup.
+    pub cgroup: Option<CgroupId>,
+    /// Its login.
+    pub session: Session,
+    /// PID in its own PID namespace, unless that is the initial one.
+    pub namespace_pid: Option<u32>,
+    /// Its root directory, if it is in the initial user namespace.
+    pub root: Option<RootId>,
+}
+
 /// Address of a kernel socket: identifies it between two moments, until it closes. Never printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u64);
@@ -231,6 +284,8 @@ pub struct Totals {
 pub struct Exec<'a> {
     /// Who, with its new name and user.
     pub task: Task,
+    /// What it belongs to.
+    pub membership: Membership,
     /// The file: components from the file up to the root, each ended by a NUL.
     pub path: &'a [u8],
     /// The working directory, in the same form.
@@ -260,6 +315,7 @@ impl<'a> Exec<'a> {
     pub fn of(task: Task, path: &'a [u8]) -> Self {
         Exec {
             task,
+            membership: Membership::default(),
             path,
             cwd: b"",
             args: b"",
@@ -305,6 +361,8 @@ pub enum EventKind<'a> {
         parent: Task,
         /// The new one.
         child: ProcessKey,
+        /// What the new one belongs to.
+        membership: Membership,
     },
     /// A process becomes another program.
     Exec(Exec<'a>),
@@ -314,6 +372,24 @@ pub enum EventKind<'a> {
         task: Task,
         /// As `wait` would tell: exit code << 8 | signal.
         status: u32,
+    },
+    /// A cgroup is made.
+    CgroupMkdir {
+        /// Which one.
+        cgroup: CgroupId,
+        /// From the root of its hierarchy.
+        path: &'a [u8],
+    },
+    /// A cgroup is removed.
+    CgroupRmdir(CgroupId),
+    /// A process is moved to another cgroup.
+    CgroupAttach {
+        /// Who.
+        process: ProcessKey,
+        /// Where it is now.
+        cgroup: CgroupId,
+        /// Path of that cgroup, where it was told.
+        path: Option<&'a [u8]>,
     },
     /// An outbound TCP connection begins. The local port may still be 0 in tracepoint mode.
     Connect(SocketMoment),
@@ -341,8 +417,16 @@ pub enum EventKind<'a> {
 }
 
 impl EventKind<'_> {
-    /// Whether it is about a process rather than a socket.
+    /// Whether it is about a process or a cgroup rather than a socket.
     pub fn is_about_process(&self) -> bool {
-        matches!(self, Self::Fork { .. } | Self::Exec(_) | Self::Exit { .. })
+        matches!(
+            self,
+            Self::Fork { .. }
+                | Self::Exec(_)
+                | Self::Exit { .. }
+                | Self::CgroupMkdir { .. }
+                | Self::CgroupRmdir(_)
+                | Self::CgroupAttach { .. }
+        )
     }
 }

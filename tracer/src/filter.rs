@@ -20,6 +20,8 @@ pub struct Filter {
     pub trees: Vec<u32>,
     /// Processes with such a name.
     pub name: Option<Regex>,
+    /// Processes in a container whose ID begins with one of these.
+    pub containers: Vec<String>,
     /// Connections with one of these ports at either end, and listeners on them.
     pub ports: Vec<u16>,
     /// Connections whose other end is in one of these networks.
@@ -83,12 +85,17 @@ impl Filter {
             pids,
             trees,
             name,
+            containers,
             ports,
             peers,
             family,
             ..
         } = self;
-        !(pids.is_empty() && trees.is_empty() && ports.is_empty() && peers.is_empty())
+        !(pids.is_empty()
+            && trees.is_empty()
+            && containers.is_empty()
+            && ports.is_empty()
+            && peers.is_empty())
             || name.is_some()
             || family.is_some()
     }
@@ -113,7 +120,11 @@ impl Filter {
     }
 
     fn admits_process(&self, process: Option<&Image>) -> bool {
-        if self.pids.is_empty() && self.trees.is_empty() && self.name.is_none() {
+        if self.pids.is_empty()
+            && self.trees.is_empty()
+            && self.name.is_none()
+            && self.containers.is_empty()
+        {
             return true;
         }
         let Some(image) = process else { return false };
@@ -124,6 +135,17 @@ impl Filter {
                 .name
                 .as_ref()
                 .is_none_or(|name| name.is_match(&String::from_utf8_lossy(image.name.as_bytes())))
+            && (self.containers.is_empty() || self.admits_container(image))
+    }
+
+    fn admits_container(&self, image: &Image) -> bool {
+        let begins = |id: &[u8]| {
+            let mut wanted = self.containers.iter();
+            wanted.any(|prefix| id.starts_with(prefix.as_bytes()))
+        };
+        image
+            .container()
+            .is_some_and(|container| begins(&container.id))
     }
 
     fn admits_connection(&self, action: Action, connection: Option<&Connection>) -> bool {
@@ -161,8 +183,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{BootTime, Endpoints, Name, SocketId};
+    use crate::event::{BootTime, CgroupId, Endpoints, Name, Session, SocketId};
     use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening};
+    use crate::process::cgroup::Cgroup;
     use crate::process::image::{Parent, Provenance, Relation};
 
     fn image(tgid: u32, name: &str, parent: Option<&Arc<Image>>) -> Arc<Image> {
@@ -176,6 +199,10 @@ mod tests {
             euid: None,
             kernel_thread: false,
             program: Arc::default(),
+            cgroup: None,
+            session: Session::default(),
+            namespace_pid: None,
+            has_host_root: false,
             parent: parent.map_or(Parent::Root, known),
             provenance: Provenance::Kernel,
             depth: 0,
@@ -295,6 +322,29 @@ mod tests {
             }),
             [11]
         );
+    }
+
+    #[test]
+    fn containers_are_chosen_by_the_beginning_of_their_id() {
+        let id = CgroupId {
+            hierarchy: 0,
+            node: 1,
+        };
+        let path = format!("/docker/{}", "0123456789abcdef".repeat(4));
+        let inside = Arc::new(Image {
+            cgroup: Some(Arc::new(Cgroup::new(id, path.as_bytes()))),
+            ..image(20, "curl", None).as_ref().clone()
+        });
+        let outside = image(20, "curl", None);
+        let admitted = |prefix: &str| {
+            let filter = Filter {
+                containers: vec!["ffff".into(), prefix.into()],
+                ..Filter::default()
+            };
+            [&inside, &outside].map(|image| filter.admits(&executed(image)))
+        };
+        assert_eq!(admitted("0123456"), [true, false]);
+        assert_eq!(admitted("123456"), [false, false]);
     }
 
     #[test]

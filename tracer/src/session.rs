@@ -16,6 +16,7 @@ use crate::{
     event::{ProcessKey, Transport},
     kernel::{
         canary::Canary,
+        cgroup,
         hooks::{Moment, Point},
         inventory, iterator,
         loader::{self, Attached, Choice, LoadError, Options},
@@ -240,6 +241,10 @@ fn take_inventory(
             }
         };
     let inventory = inventory.map_err(StartError::Inventory)?;
+    // After the processes: where each of them is, or was until it was moved, is then listed.
+    for (id, path) in cgroup::list() {
+        state.cgroup(id, &path);
+    }
     state.inventory(taken_at, inventory.processes);
     let sockets = sockets::load(&mut attached.ebpf, &attached.btf)
         .map_err(io::Error::other)

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
 use crate::event::{
-    BootTime, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId, SocketMoment,
+    BootTime, CgroupId, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId,
+    SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, Observation, Sink};
 use crate::process::image::{Image, Provenance};
@@ -45,6 +46,8 @@ pub struct Counters {
     pub process_entries: usize,
     /// Processes that had to make room for others, since the start.
     pub process_evictions: u64,
+    /// Cgroups that had to make room for others, since the start.
+    pub cgroup_evictions: u64,
 }
 
 /// The kernel's own sockets, as somebody found them.
@@ -87,6 +90,12 @@ impl State {
     ) {
         self.processes
             .inventory(taken_at, processes.into_iter().collect());
+    }
+
+    /// There is a cgroup of this ID and path. Those of the start come before its
+    /// [inventory](Self::inventory).
+    pub fn cgroup(&mut self, id: CgroupId, path: &[u8]) {
+        self.processes.cgroup_mkdir(id, path);
     }
 
     /// Takes the kernel's own sockets. The first time, these are what was there before; later, what is
@@ -140,11 +149,15 @@ impl State {
             connections.reconcile(time, &event.kind, &mut context);
         }
         match &event.kind {
-            EventKind::Fork { parent, child } => {
+            EventKind::Fork {
+                parent,
+                child,
+                membership,
+            } => {
                 let forker = self.processes.seen(time, parent);
                 let processes = &mut self.processes;
                 let cause = self.connections.cause_of_fork(time, forker, processes);
-                let image = processes.fork(time, forker, *child, cause);
+                let image = processes.fork(time, forker, *child, membership, cause);
                 sink.observe(&Observation {
                     time,
                     fact: Fact::ProcessForked(image),
@@ -166,6 +179,13 @@ impl State {
                     sink.observe(&Observation { time, fact });
                 }
             }
+            EventKind::CgroupMkdir { cgroup, path } => self.processes.cgroup_mkdir(*cgroup, path),
+            EventKind::CgroupRmdir(cgroup) => self.processes.cgroup_rmdir(*cgroup),
+            EventKind::CgroupAttach {
+                process,
+                cgroup,
+                path,
+            } => self.processes.cgroup_attach(*process, *cgroup, *path),
             EventKind::Connect(moment) => self.moment(time, moment, sink, ConnectionTable::connect),
             EventKind::Attempt(moment) => self.moment(time, moment, sink, ConnectionTable::attempt),
             EventKind::ConnectError(moment, errno) => {
@@ -267,6 +287,7 @@ impl State {
             connection_entries: self.connections.len(),
             process_entries: self.processes.len(),
             process_evictions: self.processes.evictions(),
+            cgroup_evictions: self.processes.cgroup_evictions(),
         }
     }
 

@@ -16,7 +16,7 @@ use rustix::net::{
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::{Value, json};
 
-use super::{parsed, tell, word};
+use super::{parsed, tell, wait_for_go, word};
 use crate::procfs::TcpSocket;
 use crate::wait;
 
@@ -88,6 +88,20 @@ fn refused_once(address: SocketAddr, bind_first: bool) -> Result<(u16, i32)> {
         port = local_port(&attempt)?;
     }
     Ok((port, failure(connect(&attempt, &address))?))
+}
+
+/// Is refused after each go. Argument: how many times. Facts: `{}` when it is ready, then `{"errno"}` each
+/// time.
+pub(super) fn refused_when_told(arguments: &[OsString]) -> Result<()> {
+    let count: usize = parsed(arguments, 0)?;
+    let (_taken, address) = refusing(LOOPBACK)?;
+    tell(&json!({}))?;
+    for _ in 0..count {
+        wait_for_go()?;
+        let (_, errno) = refused_once(address, true)?;
+        tell(&json!({"errno": errno}))?;
+    }
+    Ok(())
 }
 
 /// Is refused by a connect that does not wait. Fact: `{"port", "errno"}`.

@@ -5,6 +5,7 @@
 //! a fresh process whose PID, executable and arguments are known.
 
 mod accepting;
+mod belonging;
 mod connecting;
 mod exchange;
 mod failing;
@@ -51,6 +52,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("reset", failing::reset),
     ("refused", failing::refused),
     ("refused-later", failing::refused_later),
+    ("refused-when-told", failing::refused_when_told),
     ("unreachable", failing::unreachable),
     ("give-up", failing::give_up),
     ("time-out", failing::time_out),
@@ -70,6 +72,10 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mptcp", mptcp::connect_to_itself),
     ("told-unreachable", unreachable::told),
     ("mount-nfs", kernel_client::mount),
+    ("enter-cgroup", belonging::enter_cgroup),
+    ("clone-into-cgroup", belonging::clone_into_cgroup),
+    ("in-namespace", belonging::in_namespace),
+    ("log-in", belonging::log_in),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

@@ -5,8 +5,10 @@
 //! truth comes from the workloads, which are processes of this same binary. Most tests look at one
 //! common run, because starting a tracer costs seconds on an emulated machine.
 
+mod belonging;
 mod cause;
 mod common;
+mod containers;
 mod doctor;
 mod endings;
 mod existing;
@@ -66,6 +68,8 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("cause", cause::facts()),
+        ("belonging", belonging::facts()),
+        ("containers", containers::facts()),
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),

@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use tests::cgroups::Cgroup;
 use tests::event::Event;
 use tests::expectations::port;
 use tests::suite::Fact;
-use tests::workload::Workload;
+use tests::workload::{self, FLAG, Workload};
 use tests::{command, environment, facts};
 
 use crate::common;
@@ -27,6 +28,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         ss_shows_listener_and_connections_with_owner_and_lineage,
         ss_names_all_holders_of_what_was_passed,
         ss_tells_namespaces_apart,
+        ss_tells_the_container_of_the_owner,
         ss_prints_columns_for_people,
     ]
 }
@@ -205,6 +207,31 @@ fn ss_tells_namespaces_apart() {
     });
     assert_eq!((one.len(), other.len()), (1, 1));
     assert_ne!(one, other);
+}
+
+fn ss_tells_the_container_of_the_owner() {
+    let id = "7".repeat(64);
+    let cgroup = Cgroup::make(&format!("docker/{id}"));
+    let binary = workload::binary();
+    let binary = binary.to_str().expect("UTF-8");
+    let arguments = [
+        cgroup.directory(),
+        binary,
+        FLAG,
+        "hold",
+        "alone",
+        "127.0.0.1:0",
+        "1",
+    ];
+    let mut workload = Workload::start("enter-cgroup", &arguments);
+    let port = port(&workload.fact());
+    let sockets = sockets_at(port, &["-t"]);
+    assert!(!sockets.is_empty());
+    for socket in &sockets {
+        socket.expect("/container/id", id.as_str());
+        socket.expect("/container/runtime", "docker");
+    }
+    end(workload);
 }
 
 fn ss_prints_columns_for_people() {

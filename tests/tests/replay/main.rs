@@ -62,6 +62,9 @@ fn check(file: &Path, bless: bool) -> Option<String> {
 fn replay(scenario: &Scenario, inventory: &[ExistingProcess]) -> String {
     let mut state = State::new(Limits::default());
     let mut transcript = Transcript::default();
+    for (id, path) in &scenario.cgroups {
+        state.cgroup(*id, path);
+    }
     state.inventory(scenario.inventory_at, inventory.to_vec());
     for step in &scenario.steps {
         match step {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use tracer::event::{
     AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
-    HeldSocket, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState,
+    HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState,
 };
 use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use tracer::process::image::Image;
@@ -113,6 +113,7 @@ impl Dice {
             0 => EventKind::Fork {
                 parent: self.task(),
                 child: self.child(),
+                membership: Membership::default(),
             },
             1 => EventKind::Exec(Exec::of(self.task(), b"sh\0")),
             2 => EventKind::Exit {
@@ -200,7 +201,7 @@ struct Judge {
 impl Judge {
     fn name(&mut self, event: &EventKind<'_>) {
         let task = match event {
-            EventKind::Fork { parent, child } => {
+            EventKind::Fork { parent, child, .. } => {
                 self.named.insert(*child);
                 parent
             }

@@ -1,6 +1,7 @@
 //! The language of scenarios: one event a line.
 //!
 //! ```text
+//! existing-cgroup CGROUP PATH         was there at the start
 //! existing PID NAME PARENT            in the start inventory; PARENT may be `-`; `reaper`, `start=`
 //! inventory-at TIME                   when the inventory was taken; 0ms unless told
 //! TIME fork PARENT CHILD              the child starts at TIME
@@ -16,6 +17,9 @@
 //! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`,
 //!                                            `with-descriptor`: somebody still has it
 //! TIME reset SOCKET
+//! TIME cgroup-mkdir CGROUP PATH       CGROUP is a number
+//! TIME cgroup-rmdir CGROUP
+//! TIME cgroup-attach PID CGROUP       `path=`
 //! TIME advance
 //! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this
 //! TIME examined SOCKET LOCAL > REMOTE        and that this lies where SOCKET was; `gone`
@@ -23,7 +27,8 @@
 //! ```
 //!
 //! An end that the kernel has cleared is `-`. Options of a PID: `comm=`, `start=` (a time), `euid=`,
-//! `tid=`, `ids-only`; the first three are remembered for the PID. Of ends: `netns=`, `mapped`.
+//! `tid=`, `ids-only`; the first three are remembered for the PID. Of `existing`, `fork` and `exec`:
+//! `cgroup=`, which is remembered too. Of ends: `netns=`, `mapped`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -31,8 +36,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
-    HeldSocket, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
+    AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket,
+    Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
 };
 use tracer::process::image::Program;
 use tracer::process::inventory::ExistingProcess;
@@ -68,6 +73,8 @@ const STATES: [(&str, TcpState); 9] = [
 pub(crate) struct Scenario {
     /// In the order of the file.
     pub(crate) inventory: Vec<ExistingProcess>,
+    /// The cgroups of the start.
+    pub(crate) cgroups: Vec<(CgroupId, &'static [u8])>,
     /// When it was taken.
     pub(crate) inventory_at: BootTime,
     /// What comes after it.
@@ -89,6 +96,7 @@ pub(crate) fn parse(text: &str) -> Result<Scenario, String> {
     let mut reader = Reader::default();
     let mut scenario = Scenario {
         inventory: Vec::new(),
+        cgroups: Vec::new(),
         inventory_at: BootTime(0),
         steps: Vec::new(),
     };
@@ -109,6 +117,7 @@ struct Known {
     start_ns: u64,
     name: Name,
     euid: u32,
+    cgroup: Option<CgroupId>,
 }
 
 #[derive(Default)]
@@ -191,11 +200,37 @@ impl<'a> Words<'a> {
     }
 }
 
+fn cgroup(word: &str) -> Result<CgroupId, String> {
+    Ok(CgroupId {
+        hierarchy: 0,
+        node: number(word)?,
+    })
+}
+
+fn cgroup_option(words: &Words<'_>) -> Result<Option<CgroupId>, String> {
+    words.option("cgroup").map(cgroup).transpose()
+}
+
+fn membership(cgroup: Option<CgroupId>) -> Membership {
+    Membership {
+        cgroup,
+        ..Membership::default()
+    }
+}
+
+fn path(word: &str) -> &'static [u8] {
+    word.as_bytes().to_vec().leak()
+}
+
 impl Reader {
     fn line(&mut self, line: &str, scenario: &mut Scenario) -> Result<(), String> {
         let mut words = Words::of(line);
         match words.next()? {
             "existing" => scenario.inventory.push(self.existing(&mut words)?),
+            "existing-cgroup" => {
+                let cgroup = cgroup(words.next()?)?;
+                scenario.cgroups.push((cgroup, path(words.next()?)));
+            }
             "inventory-at" => scenario.inventory_at = time(words.next()?)?,
             at => {
                 let time = time(at)?;
@@ -261,12 +296,14 @@ impl Reader {
             .transpose()?
             .map_or(tgid.into(), |at| at.0);
         let euid = words.option_number("euid")?.unwrap_or(0);
+        let cgroup = cgroup_option(words)?;
         self.processes.insert(
             tgid,
             Known {
                 start_ns,
                 name,
                 euid,
+                cgroup,
             },
         );
         let parent = match parent {
@@ -292,6 +329,7 @@ impl Reader {
             kernel_thread: false,
             reaper: words.flag("reaper"),
             program: Arc::new(Program::default()),
+            membership: membership(cgroup),
         })
     }
 
@@ -334,6 +372,12 @@ impl Reader {
             }
             "close" => EventKind::Close(close(words)?),
             "reset" => EventKind::ResetSent(socket(words)?),
+            "cgroup-mkdir" => EventKind::CgroupMkdir {
+                cgroup: cgroup(words.next()?)?,
+                path: path(words.next()?),
+            },
+            "cgroup-rmdir" => EventKind::CgroupRmdir(cgroup(words.next()?)?),
+            "cgroup-attach" => self.cgroup_attach(words)?,
             verb => return Err(format!("{verb} is unknown")),
         })
     }
@@ -347,17 +391,37 @@ impl Reader {
         let tgid = words.number()?;
         let start_ns = time.0;
         let euid = parent.euid.unwrap_or(0);
+        let of_parent = self.processes[&parent.tgid].cgroup;
+        let cgroup = cgroup_option(words)?.or(of_parent);
         self.processes.insert(
             tgid,
             Known {
                 start_ns,
                 name: parent.name,
                 euid,
+                cgroup,
             },
         );
         Ok(EventKind::Fork {
             parent,
             child: ProcessKey { tgid, start_ns },
+            membership: membership(cgroup),
+        })
+    }
+
+    fn cgroup_attach(&mut self, words: &mut Words<'_>) -> Result<EventKind<'static>, String> {
+        let task = self.task(words)?;
+        let cgroup = cgroup(words.next()?)?;
+        let known = self.processes.get_mut(&task.tgid).ok_or("no such PID")?;
+        known.cgroup = Some(cgroup);
+        let start_ns = known.start_ns;
+        Ok(EventKind::CgroupAttach {
+            process: ProcessKey {
+                tgid: task.tgid,
+                start_ns,
+            },
+            cgroup,
+            path: words.option("path").map(path),
         })
     }
 
@@ -368,6 +432,7 @@ impl Reader {
         self.processes
             .entry(task.tgid)
             .and_modify(|known| known.name = task.name);
+        let cgroup = cgroup_option(words)?.or(self.processes[&task.tgid].cgroup);
         let components: Vec<u8> = path
             .split('/')
             .rev()
@@ -381,6 +446,7 @@ impl Reader {
             .collect();
         Ok(Exec {
             args: args.leak(),
+            membership: membership(cgroup),
             ..Exec::of(task, components.leak())
         })
     }
@@ -393,6 +459,7 @@ impl Reader {
             start_ns: tgid.into(),
             name: name("unknown"),
             euid: 0,
+            cgroup: None,
         };
         let known = self.processes.entry(tgid).or_insert(first);
         known.start_ns = start.map_or(known.start_ns, |at| at.0);

@@ -8,6 +8,7 @@ use tracer::observation::{
     Connection, ConnectionId, Direction, Fact, LossUnit, Observation, Opening, Sink,
 };
 use tracer::process::cause::{Cause, Certainty};
+use tracer::process::cgroup::Container;
 use tracer::process::image::{Image, Parent, Provenance, Relation};
 use tracer::state::Counters;
 
@@ -245,12 +246,24 @@ fn process(verb: &str, image: &Arc<Image>) -> String {
     format!("{verb} {}{}", image.key.tgid, lineage(Some(image)))
 }
 
-/// ` | curl < bash <? systemd`: `<` joins by birth, `<?` at present.
+/// ` | curl < bash <? systemd`: `<` joins by birth, `<?` at present. Before it stands where the process is,
+/// if that is known: the container and its runtime, or the path of the cgroup.
 fn lineage(image: Option<&Arc<Image>>) -> String {
     let Some(image) = image else {
         return String::new();
     };
-    let mut text = String::from(" | ");
+    let mut text = String::new();
+    if let Some(cgroup) = &image.cgroup {
+        match &cgroup.container {
+            Some(Container { id, runtime }) => {
+                let runtime = runtime.unwrap_or("container");
+                write!(text, " in {runtime} {}", id[..8].escape_ascii())
+            }
+            None => write!(text, " in {}", cgroup.path.escape_ascii()),
+        }
+        .unwrap();
+    }
+    text.push_str(" | ");
     for image in image.lineage() {
         write!(text, "{}", image.name.as_bytes().escape_ascii()).unwrap();
         text.push_str(match image.parent {

@@ -21,6 +21,9 @@ pub struct FilterArgs {
     /// Only processes whose name matches this regular expression
     #[arg(long, value_name = "RE", value_parser = parse_regex)]
     pub comm: Option<Regex>,
+    /// Only processes in a container whose ID begins like this
+    #[arg(long = "container", value_name = "ID", value_delimiter = ',')]
+    pub containers: Vec<String>,
     /// Only connections with this port at either end
     #[arg(long = "port", value_name = "N", value_delimiter = ',')]
     pub ports: Vec<u16>,
@@ -48,6 +51,7 @@ impl FilterArgs {
             pids: self.pids.clone(),
             trees: self.trees.clone(),
             name: self.comm.clone(),
+            containers: self.containers.clone(),
             ports: self.ports.clone(),
             peers: self.peers.clone(),
             family: match (self.ipv4, self.ipv6) {

@@ -12,7 +12,7 @@ use crate::cli::{ReportFormat, SsArgs};
 use crate::clock;
 use crate::failure::Failure;
 use crate::kernel::loader::{self, Unattached};
-use crate::kernel::{inventory, iterator, netns, sockets};
+use crate::kernel::{cgroup, inventory, iterator, netns, sockets};
 use crate::listing::{self, Holdings, Query};
 use crate::local::client::{self, AskError};
 use crate::local::{Listen, Request};
@@ -70,6 +70,9 @@ fn alone(query: &Query) -> Result<Vec<u8>, Failure> {
     let inventory = inventory::from_iterator(iterator)
         .map_err(|error| Failure::failed(format_args!("cannot list the processes: {error}")))?;
     let mut state = State::new(Limits::default());
+    for (id, path) in cgroup::list() {
+        state.cgroup(id, &path);
+    }
     state.inventory(taken_at, inventory.processes);
     let mut holdings = Holdings::default();
     for (transport, found) in found {

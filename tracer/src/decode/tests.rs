@@ -46,6 +46,23 @@ impl Bytes {
             .u32(flags)
             .padded(b"curl\0junk")
     }
+    fn cgroup(self, node: u64) -> Self {
+        self.u64(node).u32(4).u32(0)
+    }
+    fn membership(self, flags: u32) -> Self {
+        self.cgroup(4711)
+            .u64(0xfeed)
+            .u32(1000)
+            .u32(u32::MAX)
+            .u32(136 << 20 | 3)
+            .u32(7)
+            .u32(flags)
+            .u32(0)
+    }
+    fn path(self, value: &[u8]) -> Self {
+        let padding = vec![b'x'; record::CGROUP_PATH_MAX - value.len()];
+        self.bytes(value).bytes(&padding)
+    }
     fn ipv4(self, local: [u8; 4], remote: [u8; 4]) -> Self {
         self.ends(2).padded(&local).padded(&remote)
     }
@@ -80,6 +97,7 @@ impl Bytes {
         let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap();
         Bytes::record(kind::EXEC, 0)
             .task(0)
+            .membership(0)
             .u64(12)
             .u32(8 << 20 | 1)
             .u32(0o100_755)
@@ -114,7 +132,8 @@ fn every_kind() -> Vec<Bytes> {
             .task(0)
             .u32(5000)
             .u32(0)
-            .u64(99),
+            .u64(99)
+            .membership(0),
         Bytes::exec(b"curl\0bin\0usr\0", b"root\0", b"curl\0-s\0", 0),
         Bytes::record(kind::EXIT, 0).task(0).u32(256).u32(0),
         socket_record(kind::CONNECT, 0, 0),
@@ -127,6 +146,16 @@ fn every_kind() -> Vec<Bytes> {
             .ipv4([1, 2, 3, 4], [5, 6, 7, 8]),
         Bytes::close(0, 5),
         Bytes::record(kind::RESET_SENT, 0).u64(0xbeef),
+        Bytes::record(kind::CGROUP_MKDIR, 0)
+            .cgroup(4711)
+            .path(b"/system.slice\0junk"),
+        Bytes::record(kind::CGROUP_RMDIR, 0).cgroup(4711),
+        Bytes::record(kind::CGROUP_ATTACH, 0)
+            .cgroup(4711)
+            .u64(99)
+            .u32(5000)
+            .u32(0)
+            .path(b"\0junk"),
     ]
 }
 
@@ -145,7 +174,7 @@ fn each_kind_decodes_and_only_at_its_exact_length() {
 
 #[test]
 fn unknown_kind_is_an_error_that_names_it() {
-    for kind in [0, 12, u16::MAX] {
+    for kind in [0, kind::COUNT as u16, u16::MAX] {
         let error = decode(&Bytes::record(kind, 0).0).unwrap_err();
         assert_eq!(error, DecodeError::UnknownKind { kind });
         assert!(error.to_string().contains(&kind.to_string()));
@@ -210,9 +239,27 @@ fn inaccessible_task_has_neither_start_nor_user() {
 #[test]
 fn fork_names_both_processes() {
     let record = &every_kind()[0];
-    let EventKind::Fork { parent, child } = record.event() else {
+    let EventKind::Fork {
+        parent,
+        child,
+        membership,
+    } = record.event()
+    else {
         panic!()
     };
+    assert_eq!(
+        membership,
+        Membership {
+            cgroup: Some(CGROUP),
+            session: Session {
+                login_uid: Some(1000),
+                id: None,
+                tty: Some(Tty(136 << 20 | 3)),
+            },
+            namespace_pid: Some(7),
+            root: Some(RootId(0xfeed)),
+        }
+    );
     assert_eq!(parent.tgid, 4312);
     assert_eq!(
         child,
@@ -221,6 +268,65 @@ fn fork_names_both_processes() {
             start_ns: 99
         }
     );
+}
+
+const CGROUP: CgroupId = CgroupId {
+    hierarchy: 4,
+    node: 4711,
+};
+
+#[test]
+fn in_another_user_namespace_the_root_directory_says_nothing() {
+    let record = Bytes::record(kind::FORK, 0)
+        .task(0)
+        .u32(5000)
+        .u32(0)
+        .u64(99);
+    let record = record.membership(record::MEMBERSHIP_USER_NAMESPACE);
+    let EventKind::Fork { membership, .. } = record.event() else {
+        panic!()
+    };
+    assert_eq!(membership.root, None);
+}
+
+#[test]
+fn the_path_of_a_cgroup_ends_at_its_nul() {
+    let mkdir = |path: &[u8]| Bytes::record(kind::CGROUP_MKDIR, 0).cgroup(4711).path(path);
+    let record = mkdir(b"/system.slice\0junk");
+    let expected = EventKind::CgroupMkdir {
+        cgroup: CGROUP,
+        path: b"/system.slice",
+    };
+    assert_eq!(record.event(), expected);
+    let cut = [&[b'/'; record::CGROUP_PATH_MAX - 1][..], b"\0"].concat();
+    for wrong in [&b"\0"[..], b"relative\0", b"/without end", &cut] {
+        decode(&mkdir(wrong).0).expect_err("no whole path");
+    }
+}
+
+#[test]
+fn an_attach_may_lack_the_path() {
+    let attach = |path: &[u8]| {
+        Bytes::record(kind::CGROUP_ATTACH, 0)
+            .cgroup(4711)
+            .u64(99)
+            .u32(5000)
+            .u32(0)
+            .path(path)
+    };
+    for (told, expected) in [(&b"\0"[..], None), (b"/a\0", Some(&b"/a"[..]))] {
+        let record = attach(told);
+        let EventKind::CgroupAttach {
+            process,
+            cgroup,
+            path,
+        } = record.event()
+        else {
+            panic!()
+        };
+        assert_eq!((process.tgid, process.start_ns), (5000, 99));
+        assert_eq!((cgroup, path), (CGROUP, expected));
+    }
 }
 
 #[test]
@@ -355,7 +461,7 @@ proptest! {
     #[test]
     fn any_content_gives_an_event_or_an_error(
         index in 0..kind::COUNT - 1,
-        noise in prop::collection::vec(any::<u8>(), 512),
+        noise in prop::collection::vec(any::<u8>(), 2048),
     ) {
         let mut bytes = every_kind().swap_remove(index).0;
         let end = bytes.len();

@@ -68,6 +68,7 @@ const MAGIC: u16 = 0xeb9f;
 const HEADER: usize = 24;
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
+const ENUMERATOR: usize = 8;
 
 /// Where a member lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +203,27 @@ impl Btf {
         Ok(Some(self.info(prototype)?.1))
     }
 
+    /// The value of `name` in the enumeration of that name.
+    pub fn enumerator(&self, enumeration: &str, name: &str) -> Result<u32, BtfError> {
+        for &at in &self.types[1..] {
+            let at = at as usize;
+            let (kind, count) = self.info(at)?;
+            if kind != kind::ENUM || self.string(self.u32(at)?)? != enumeration.as_bytes() {
+                continue;
+            }
+            for index in 0..count as usize {
+                let value = at + TYPE + index * ENUMERATOR;
+                if self.string(self.u32(value)?)? == name.as_bytes() {
+                    return self.u32(value + 4);
+                }
+            }
+        }
+        Err(BtfError::NoMember {
+            structure: enumeration.to_owned(),
+            member: name.to_owned(),
+        })
+    }
+
     /// Looks for `name` among the members of the type `id` and of its anonymous members.
     fn find(&self, id: u32, name: &[u8]) -> Result<Option<Member>, BtfError> {
         let at = self.position(id)?;
@@ -316,7 +338,7 @@ fn trailing(kind: u32, count: usize) -> usize {
         kind::INT | kind::VAR | kind::DECL_TAG => 4,
         kind::ARRAY => 12,
         kind::STRUCT | kind::UNION => count * MEMBER,
-        kind::ENUM | kind::FUNC_PROTO => count * 8,
+        kind::ENUM | kind::FUNC_PROTO => count * ENUMERATOR,
         kind::DATASEC | kind::ENUM64 => count * 12,
         _ => 0,
     }
@@ -326,9 +348,10 @@ fn trailing(kind: u32, count: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// `struct outer { u32 a; struct { u32 b; u32 c:3; u32 d:5; }; }` and `void f(u32, u32)`.
+    /// `struct outer { u32 a; struct { u32 b; u32 c:3; u32 d:5; }; }`, `void f(u32, u32)` and
+    /// `enum order { first, second = 7 }`.
     fn sample() -> Vec<u8> {
-        let strings = b"\0u32\0outer\0a\0b\0c\0d\0f\0";
+        let strings = b"\0u32\0outer\0a\0b\0c\0d\0f\0order\0first\0second\0";
         let name = |wanted: &str| {
             let wanted = [&[0], wanted.as_bytes(), &[0]].concat();
             strings
@@ -365,6 +388,15 @@ mod tests {
             ],
             vec![0, kind::FUNC_PROTO << 24 | 2, 0, 0, 1, 0, 1],
             vec![name("f"), kind::FUNC << 24, 4],
+            vec![
+                name("order"),
+                kind::ENUM << 24 | 2,
+                4,
+                name("first"),
+                0,
+                name("second"),
+                7,
+            ],
         ]
         .concat();
         let header = [
@@ -391,6 +423,15 @@ mod tests {
         assert_eq!(btf.offset("outer", "b").unwrap(), 4);
         let d = btf.member("outer", "d").unwrap();
         assert_eq!((d.bit_offset, d.bit_field_width), (32 + 35, 5));
+    }
+
+    #[test]
+    fn enumerators_have_their_values() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.enumerator("order", "first").unwrap(), 0);
+        assert_eq!(btf.enumerator("order", "second").unwrap(), 7);
+        btf.enumerator("order", "third").unwrap_err();
+        btf.enumerator("outer", "a").unwrap_err();
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Canary {
                 Moment::Connect | Moment::Accept | Moment::State => no_loopback.is_none(),
                 Moment::ConnectErrorV4 => fails_v4,
                 Moment::ConnectErrorV6 => fails_v6,
-                Moment::Reset => false,
+                Moment::Reset | Moment::Cgroup => false,
             })
             .collect();
         Ok(Self {
@@ -78,7 +78,7 @@ impl Canary {
     }
 
     fn moment_of(&mut self, event: &Event<'_>) -> Option<Moment> {
-        if let EventKind::Fork { parent, child } = &event.kind
+        if let EventKind::Fork { parent, child, .. } = &event.kind
             && parent.tgid == self.own_tgid
         {
             self.child_tgid = Some(child.tgid);

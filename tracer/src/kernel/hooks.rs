@@ -121,12 +121,15 @@ pub enum Moment {
     State,
     /// This host resets a connection.
     Reset,
+    /// Cgroups come and go, processes are moved between them.
+    Cgroup,
 }
 
 impl Moment {
-    /// In the order in which they are attached: processes first, so that whoever acts is known;
-    /// `State` last of those that it may have to stand in for.
-    pub const ALL: [Self; 9] = [
+    /// In the order in which they are attached: cgroups and processes first, so that whoever acts is
+    /// known; `State` last of those that it may have to stand in for.
+    pub const ALL: [Self; 10] = [
+        Self::Cgroup,
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -150,6 +153,7 @@ impl Moment {
             Self::ConnectErrorV6 => "IPv6 connect fails early",
             Self::State => "outcome, listen, close",
             Self::Reset => "reset sent",
+            Self::Cgroup => "cgroups change",
         }
     }
 
@@ -157,7 +161,7 @@ impl Moment {
     pub const fn is_essential(self) -> bool {
         !matches!(
             self,
-            Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset
+            Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset | Self::Cgroup
         )
     }
 }
@@ -262,6 +266,14 @@ const RESET: &[Way] = ways! {
     None => ["tcp_send_reset" at Point::BtfTracepoint("tcp_send_reset")],
 };
 
+const CGROUP: &[Way] = ways! {
+    None => [
+        "cgroup_mkdir" at Point::BtfTracepoint("cgroup_mkdir"),
+        "cgroup_rmdir" at Point::BtfTracepoint("cgroup_rmdir"),
+        "cgroup_attach_task" at Point::BtfTracepoint("cgroup_attach_task")
+    ],
+};
+
 /// The ways to see `moment`, best first. `stand_in` matters for [`Moment::State`] alone.
 pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
     match moment {
@@ -279,6 +291,7 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
             (true, true) => STATE_FOR_BOTH,
         },
         Moment::Reset => RESET,
+        Moment::Cgroup => CGROUP,
     }
 }
 

@@ -21,7 +21,8 @@ use tracer_common::{
 };
 
 use crate::{
-    event::{FileId, Name, ProcessKey},
+    decode::membership,
+    event::{FileId, Membership, Name, ProcessKey},
     process::{image::Program, inventory::ExistingProcess},
 };
 
@@ -79,6 +80,7 @@ fn unlisted_parents(processes: &[ExistingProcess]) -> Vec<ExistingProcess> {
                 // Not known, so that it is not taken for the birth parent.
                 reaper: true,
                 program: Arc::new(program(key, false)),
+                membership: Membership::default(),
             })
         })
         .collect()
@@ -91,6 +93,7 @@ fn round_to_tick(start_ns: u64) -> u64 {
 type Record = [u8; size_of::<ExistingTask>()];
 
 const TASK: usize = offset_of!(ExistingTask, task);
+const MEMBERSHIP: usize = offset_of!(ExistingTask, membership);
 
 fn existing_key(record: &Record) -> ProcessKey {
     ProcessKey {
@@ -122,6 +125,7 @@ fn existing(record: &Record) -> ExistingProcess {
         } else {
             Arc::new(program(key, false))
         },
+        membership: membership(&std::array::from_fn(|index| record[MEMBERSHIP + index])),
     }
 }
 
@@ -172,6 +176,7 @@ pub fn from_proc() -> io::Result<Inventory> {
                 // Any parent may be a subreaper, so that none is surely the birth parent.
                 reaper: true,
                 program: Arc::new(program(key, true)),
+                membership: Membership::default(),
             }
         })
         .collect();

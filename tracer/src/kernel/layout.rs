@@ -2,7 +2,10 @@
 
 use tracer_common::layout::{Layout, Settings};
 
-use super::btf::{Btf, BtfError};
+use super::{
+    btf::{Btf, BtfError},
+    cgroup::V1,
+};
 
 /// Resolves every offset. The first that cannot be resolved is the error.
 pub fn resolve(btf: &Btf) -> Result<Layout, BtfError> {
@@ -36,6 +39,23 @@ pub fn resolve_subreaper(btf: &Btf, settings: &mut Settings) -> Result<(), BtfEr
 /// Adds the place of `mptcp_sock.first` to `settings`, if this kernel has it.
 pub fn resolve_mptcp(btf: &Btf, settings: &mut Settings) {
     settings.mptcp_first = btf.offset("mptcp_sock", "first").unwrap_or(0);
+}
+
+/// Adds the places of what `task_struct` has of audit to `settings`, if this kernel has it.
+pub fn resolve_audit(btf: &Btf, settings: &mut Settings) {
+    let offset = |member| btf.offset("task_struct", member).unwrap_or(0);
+    settings.task_loginuid = offset("loginuid");
+    settings.task_sessionid = offset("sessionid");
+}
+
+/// Adds the place of a controller's state, and its hierarchy, to `settings`.
+pub fn resolve_v1(btf: &Btf, v1: &V1, settings: &mut Settings) -> Result<(), BtfError> {
+    let states = btf.offset("css_set", "subsys")?;
+    let controller = format!("{}_cgrp_id", v1.controller);
+    let index = btf.enumerator("cgroup_subsys_id", &controller)?;
+    settings.cgroup_v1_css = states + index * size_of::<u64>() as u32;
+    settings.cgroup_v1_hierarchy = v1.hierarchy;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -242,6 +242,10 @@ pub(super) fn load_object(
     };
     layout::resolve_subreaper(btf, &mut settings)?;
     layout::resolve_mptcp(btf, &mut settings);
+    layout::resolve_audit(btf, &mut settings);
+    if let Some(v1) = cgroup::V1::of_containers() {
+        layout::resolve_v1(btf, &v1, &mut settings)?;
+    }
     // Borrows for less than what it was made for.
     let mut loader: EbpfLoader<'_> = loader;
     loader

@@ -147,6 +147,9 @@ fn describe(kind: u16, stand_in: StandIn) -> Option<(&'static str, LossUnit)> {
         kind::ESTABLISHED => ("established", if stand_in.accept { Record } else { Event }),
         kind::CLOSE => ("close", Event),
         kind::RESET_SENT => ("reset_sent", Record),
+        kind::CGROUP_MKDIR => ("cgroup_mkdir", Record),
+        kind::CGROUP_RMDIR => ("cgroup_rmdir", Record),
+        kind::CGROUP_ATTACH => ("cgroup_attach", Record),
         _ => return None,
     })
 }

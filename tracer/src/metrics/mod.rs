@@ -57,6 +57,7 @@ pub struct Metrics {
     connection_entries: IntGauge,
     process_entries: IntGauge,
     process_evictions: IntCounter,
+    cgroup_evictions: IntCounter,
     comparison: Comparison,
     shed: IntCounter,
     runs: IntCounterVec,
@@ -158,6 +159,7 @@ impl Builder {
             connection_entries: self.gauge(&names::CONNECTION_TABLE_ENTRIES)?,
             process_entries: self.gauge(&names::PROCESS_TABLE_ENTRIES)?,
             process_evictions: self.counter(&names::PROCESS_TABLE_EVICTIONS)?,
+            cgroup_evictions: self.counter(&names::CGROUP_TABLE_EVICTIONS)?,
             comparison: Comparison {
                 runs: self.counter(&names::COMPARISON_RUNS)?,
                 missed: self.counter(&names::COMPARISON_MISSED)?,
@@ -224,6 +226,7 @@ impl Metrics {
             .set(gauge(counters.process_entries as u64));
         raise(&self.unattributed, counters.connections.unattributed);
         raise(&self.process_evictions, counters.process_evictions);
+        raise(&self.cgroup_evictions, counters.cgroup_evictions);
         let compared = counters.connections.compared;
         raise(&self.comparison.runs, compared.runs);
         raise(&self.comparison.missed, compared.missed);

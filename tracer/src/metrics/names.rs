@@ -61,6 +61,8 @@ metrics! {
         "Processes in the table: alive, or needed by a descendant or a connection.";
     PROCESS_TABLE_EVICTIONS = "tracer_process_table_evictions_total" []
         "Processes that had to make room for others in a full table.";
+    CGROUP_TABLE_EVICTIONS = "tracer_cgroup_table_evictions_total" []
+        "Cgroups that had to make room for others in a full table.";
     SERIES_FOLDED = "tracer_series_folded_total" []
         "Connections counted under process=\"other\" because too many names have series of their own.";
     PROGRAM_RUNS = "tracer_bpf_program_runs_total" ["hook"]

@@ -164,7 +164,7 @@ fn safe(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Name, ProcessKey};
+    use crate::event::{Name, ProcessKey, Session};
     use crate::process::image::Parent;
 
     fn image(tgid: u32, name: &[u8]) -> Arc<Image> {
@@ -177,6 +177,10 @@ mod tests {
             euid: None,
             kernel_thread: false,
             program: Arc::default(),
+            cgroup: None,
+            session: Session::default(),
+            namespace_pid: None,
+            has_host_root: false,
             parent: Parent::Root,
             provenance: Provenance::Procfs,
             depth: 0,

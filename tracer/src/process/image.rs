@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cause::Cause;
-use crate::event::{FileId, Name, ProcessKey};
+use super::cgroup::{Cgroup, Container};
+use crate::event::{FileId, Name, ProcessKey, Session};
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +84,14 @@ pub struct Image {
     pub kernel_thread: bool,
     /// What it runs; shared with whom it forked.
     pub program: Arc<Program>,
+    /// Where it is; `None` if unknown.
+    pub cgroup: Option<Arc<Cgroup>>,
+    /// Its login.
+    pub session: Session,
+    /// PID in its own PID namespace, unless that is the initial one.
+    pub namespace_pid: Option<u32>,
+    /// Its root directory is the host's, and its user namespace the initial one.
+    pub has_host_root: bool,
     /// Who gave birth to it.
     pub parent: Parent,
     /// Where the existence of the process is known from.
@@ -100,6 +109,16 @@ impl Image {
             Parent::Known(_, parent) => Some(parent),
             Parent::Root | Parent::Unknown | Parent::Cut => None,
         })
+    }
+
+    /// The container that it is in, as far as that is known.
+    pub fn container(&self) -> Option<&Container> {
+        self.cgroup.as_ref()?.container.as_ref()
+    }
+
+    /// Whether the host's names of users are those of this process.
+    pub fn has_host_users(&self) -> bool {
+        (self.has_host_root || self.kernel_thread) && self.container().is_none()
     }
 
     /// Whether the chain reaches PID 1 or 2.

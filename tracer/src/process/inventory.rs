@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::image::{Program, Relation};
-use crate::event::{Name, ProcessKey};
+use crate::event::{Membership, Name, ProcessKey};
 
 /// A process that was there when tracing began.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct ExistingProcess {
     pub reaper: bool,
     /// What it runs, as far as it is known.
     pub program: Arc<Program>,
+    /// What it belongs to.
+    pub membership: Membership,
 }
 
 /// Whether this is the PID of the idle task, the first process or the first kernel thread. These
@@ -113,6 +115,7 @@ mod tests {
             kernel_thread: false,
             reaper: false,
             program: Arc::default(),
+            membership: Membership::default(),
         }
     }
 

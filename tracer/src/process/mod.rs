@@ -1,5 +1,7 @@
 //! Processes: who they are, what they run, who gave birth to them.
 pub mod cause;
+pub mod cgroup;
+mod cgroups;
 pub mod image;
 pub mod inventory;
 mod lineage;

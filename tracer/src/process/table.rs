@@ -1,6 +1,7 @@
 //! The process table: who is alive, and who has died but is still needed.
 //!
-//! In: the start inventory, forks, execs, exits, and the task in every other record. Out: images.
+//! In: the start inventory, forks, execs, exits, changes of cgroups, and the task in every other record.
+//! Out: images.
 //! Time comes with each call.
 //!
 //! Records arrive in the order in which things happened, so a PID means its latest process. What a
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::cause::Cause;
+use super::cgroup::Cgroup;
+use super::cgroups::Cgroups;
 use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
@@ -20,7 +23,7 @@ use super::spare::Spare;
 use super::strings::Strings;
 use crate::arena::{Arena, Handle};
 use crate::connection::serving::Serving;
-use crate::event::{BootTime, Exec, ProcessKey, Task};
+use crate::event::{BootTime, CgroupId, Exec, Membership, ProcessKey, RootId, Session, Task};
 
 /// How long an exited process is kept for records that mention it.
 const GRACE_NS: u64 = 10_000_000_000;
@@ -61,6 +64,9 @@ pub struct ProcessTable {
     capacity: usize,
     evictions: u64,
     inventory_at: BootTime,
+    cgroups: Cgroups,
+    /// The root directory of PID 1.
+    host_root: Option<RootId>,
 }
 
 impl ProcessTable {
@@ -74,6 +80,8 @@ impl ProcessTable {
             capacity: capacity.max(1),
             evictions: 0,
             inventory_at: BootTime::default(),
+            cgroups: Cgroups::default(),
+            host_root: None,
         }
     }
 
@@ -97,6 +105,11 @@ impl ProcessTable {
         self.processes.get(id.0).map(|process| &process.image)
     }
 
+    /// Cgroups that had to make room for others since the start.
+    pub fn cgroup_evictions(&self) -> u64 {
+        self.cgroups.evictions()
+    }
+
     /// A living process whose parent is `parent`: the youngest, where there are several.
     pub fn child_of(&self, parent: ProcessKey) -> Option<ProcessKey> {
         let images = self.by_tgid.values().filter_map(|&handle| {
@@ -114,6 +127,8 @@ impl ProcessTable {
     /// attached and before their first event is applied.
     pub fn inventory(&mut self, taken_at: BootTime, processes: Vec<ExistingProcess>) {
         self.inventory_at = taken_at;
+        let first = processes.iter().find(|process| process.key.tgid == 1);
+        self.host_root = first.and_then(|first| first.membership.root);
         let mut images: Vec<Arc<Image>> = Vec::with_capacity(processes.len());
         for (process, parent) in inventory::parents_first(processes) {
             let (parent, depth) = match parent {
@@ -124,6 +139,7 @@ impl ProcessTable {
                 }
                 None => (Parent::Unknown, 0),
             };
+            let membership = process.membership;
             let image = Arc::new(Image {
                 key: process.key,
                 key_rounded: process.key_rounded,
@@ -131,6 +147,10 @@ impl ProcessTable {
                 euid: process.euid,
                 kernel_thread: process.kernel_thread,
                 program: process.program,
+                cgroup: self.cgroup(membership.cgroup, None),
+                session: membership.session,
+                namespace_pid: membership.namespace_pid,
+                has_host_root: self.is_host_root(membership.root),
                 parent,
                 provenance: Provenance::Procfs,
                 depth,
@@ -160,12 +180,13 @@ impl ProcessTable {
         }
     }
 
-    /// A process begins, with the image of the one that forked it, and by this cause. Returns its image.
+    /// A process begins, with the image of the one that forked it. Returns its image.
     pub fn fork(
         &mut self,
         time: BootTime,
         ProcessId(forker): ProcessId,
         child: ProcessKey,
+        membership: &Membership,
         cause: Option<Arc<Cause>>,
     ) -> &Arc<Image> {
         let existing = self.find(child.tgid, Some(child.start_ns));
@@ -185,6 +206,8 @@ impl ProcessTable {
             None => {
                 let forker = &self.processes[forker];
                 let inventoried = forker.inventoried;
+                let cgroup = self.cgroup(membership.cgroup, forker.image.cgroup.as_ref());
+                let has_host_root = self.is_host_root(membership.root);
                 let image = self.spare.image(Image {
                     key: child,
                     key_rounded: false,
@@ -192,6 +215,10 @@ impl ProcessTable {
                     euid: forker.image.euid,
                     kernel_thread: forker.image.kernel_thread,
                     program: Arc::clone(&forker.image.program),
+                    cgroup,
+                    session: membership.session,
+                    namespace_pid: membership.namespace_pid,
+                    has_host_root,
                     parent,
                     provenance: Provenance::Kernel,
                     depth,
@@ -209,25 +236,24 @@ impl ProcessTable {
         let program = self.spare.program(program);
         let task = &exec.task;
         let handle = match self.find(task.tgid, task.start_ns) {
-            Some(handle) => {
-                self.change(handle, |image| Image {
-                    name: task.name,
-                    euid: task.euid,
-                    kernel_thread: task.kernel_thread,
-                    program,
-                    ..image.clone()
-                });
-                handle
-            }
-            None => self.insert(
-                time,
-                Arc::new(Image {
-                    program,
-                    ..unknown(task)
-                }),
-                false,
-            ),
+            Some(handle) => handle,
+            None => self.insert(time, Arc::new(unknown(task)), false),
         };
+        let before = &self.processes[handle].image;
+        let membership = &exec.membership;
+        let cgroup = self.cgroup(membership.cgroup, before.cgroup.as_ref());
+        let has_host_root = self.is_host_root(membership.root);
+        self.change(handle, |image| Image {
+            name: task.name,
+            euid: task.euid,
+            kernel_thread: task.kernel_thread,
+            program,
+            cgroup,
+            session: membership.session,
+            namespace_pid: membership.namespace_pid,
+            has_host_root,
+            ..image.clone()
+        });
         self.processes[handle].inventoried = false;
         &self.processes[handle].image
     }
@@ -265,6 +291,44 @@ impl ProcessTable {
             });
         }
         ProcessId(handle)
+    }
+
+    /// There is a cgroup of this ID and path.
+    pub fn cgroup_mkdir(&mut self, id: CgroupId, path: &[u8]) {
+        self.cgroups.insert(id, path);
+    }
+
+    /// A cgroup is gone.
+    pub fn cgroup_rmdir(&mut self, id: CgroupId) {
+        self.cgroups.remove(id);
+    }
+
+    /// A process is in another cgroup from now on.
+    pub fn cgroup_attach(&mut self, process: ProcessKey, id: CgroupId, path: Option<&[u8]>) {
+        if let Some(path) = path {
+            self.cgroups.insert(id, path);
+        }
+        let Some(handle) = self.find(process.tgid, Some(process.start_ns)) else {
+            return;
+        };
+        let before = &self.processes[handle].image;
+        let cgroup = self.cgroup(Some(id), before.cgroup.as_ref());
+        self.change(handle, |image| Image {
+            cgroup,
+            ..image.clone()
+        });
+    }
+
+    /// The cgroup of this ID, if it is known, or if it is `kept` by a process that is in it.
+    fn cgroup(&self, id: Option<CgroupId>, kept: Option<&Arc<Cgroup>>) -> Option<Arc<Cgroup>> {
+        let id = id?;
+        let kept = kept.filter(|kept| kept.id == id);
+        kept.or_else(|| self.cgroups.get(id)).cloned()
+    }
+
+    /// Whether this is the root directory of the host, which PID 1 has.
+    fn is_host_root(&self, root: Option<RootId>) -> bool {
+        root.is_some() && root == self.host_root
     }
 
     /// The process of a task, as it is.
@@ -411,6 +475,10 @@ fn unknown(task: &Task) -> Image {
         euid: task.euid,
         kernel_thread: task.kernel_thread,
         program: Arc::default(),
+        cgroup: None,
+        session: Session::default(),
+        namespace_pid: None,
+        has_host_root: false,
         parent: if inventory::is_root(task.tgid) {
             Parent::Root
         } else {

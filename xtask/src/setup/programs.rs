@@ -4,7 +4,7 @@ use super::{Item, Scope, apt};
 use crate::paths;
 
 /// Program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("bash", "bash"),
     ("busybox", "busybox-static"),
@@ -12,13 +12,15 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("ldd", "libc-bin"),
+    ("podman", "podman"),
+    ("runc", "runc"),
     ("strip", "binutils"),
     ("xz", "xz-utils"),
 ];
 
 pub(super) fn item() -> Item {
     Item {
-        name: "QEMU and small programs for the tests".to_owned(),
+        name: "QEMU, Podman and small programs for the tests".to_owned(),
         scope: Scope::Tests,
         find: Box::new(|| {
             missing()

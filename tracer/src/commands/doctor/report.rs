@@ -286,6 +286,7 @@ fn key(moment: Moment) -> &'static str {
         Moment::ConnectErrorV6 => "connect_error_v6",
         Moment::State => "state",
         Moment::Reset => "reset",
+        Moment::Cgroup => "cgroup",
     }
 }
 

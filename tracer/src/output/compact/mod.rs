@@ -22,6 +22,7 @@ use crate::clock::DayClock;
 use crate::event::{Errno, Name};
 use crate::observation::{Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
+use crate::process::cgroup::Cgroup;
 use crate::process::image::{Image, Program, Provenance};
 
 /// Widths of the columns, in characters.
@@ -142,6 +143,19 @@ impl Compact {
         }
     }
 
+    /// In which container, if any: as much of its ID as runtimes show.
+    fn write_container(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        const SHOWN: usize = 12;
+        let Some(container) = record.process.and_then(|image| image.container()) else {
+            return;
+        };
+        let id = container.id.get(..SHOWN).unwrap_or(&container.id);
+        self.column.clear();
+        self.column.extend_from_slice(b"in ");
+        text::write_terminal(id, &mut self.column);
+        self.write_column(0, Style::Plain, out);
+    }
+
     fn write_lineage(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
         let Some(image) = record.process else { return };
         self.raw.clear();
@@ -210,15 +224,23 @@ impl Compact {
             out.extend_from_slice(&self.column);
             out.extend_from_slice(b"\" ");
         }
-        if let Some(id) = image.euid {
-            match self.users.name(id, record.time) {
+        for (label, number_label, id) in [
+            ("user", "uid", image.euid),
+            ("login_user", "login_uid", image.session.login_uid),
+        ] {
+            let Some(id) = id else { continue };
+            let names = image.has_host_users().then_some(&mut self.users);
+            match names.and_then(|names| names.name(id, record.time)) {
                 Some(name) => {
-                    out.extend_from_slice(b"user=");
+                    write_all(out, format_args!("{label}="));
                     text::write_terminal(name.as_bytes(), out);
                     out.push(b' ');
                 }
-                None => write_all(out, format_args!("uid={id} ")),
+                None => write_all(out, format_args!("{number_label}={id} ")),
             }
+        }
+        if let Some(cgroup) = &image.cgroup {
+            write_cgroup(cgroup, out);
         }
     }
 }
@@ -239,6 +261,7 @@ impl Format for Compact {
             self.write_process(record, out);
             self.write_subject(record, out);
             self.write_outcome(record, out);
+            self.write_container(record, out);
             self.write_lineage(record, out);
             if self.detail == Detail::Wide {
                 self.write_details(record, out);
@@ -278,6 +301,22 @@ fn verb(action: Action) -> (&'static str, Style) {
         Action::ListenOpened => ("listen", Style::Inbound),
         Action::ListenClosed => ("unlisten", Style::Faint),
         Action::EventsLost => ("LOST", Style::Alarm),
+    }
+}
+
+fn write_cgroup(cgroup: &Cgroup, out: &mut Vec<u8>) {
+    let container = cgroup.container.as_ref();
+    for (name, value) in [
+        ("container", container.map(|container| &container.id)),
+        ("pod", cgroup.pod.as_ref()),
+        ("unit", cgroup.unit.as_ref()),
+        ("cgroup", Some(&cgroup.path)),
+    ] {
+        if let Some(value) = value {
+            write_all(out, format_args!("{name}="));
+            text::write_terminal(value, out);
+            out.push(b' ');
+        }
     }
 }
 

@@ -100,6 +100,7 @@ impl Json {
                 process.number(key!("exit_code"), code);
             }
         });
+        line.members(&self.processes.rendered(image, record.time).workload);
     }
 
     fn tracer(&mut self, record: &Record<'_>, tracer: &mut Object<'_>) {

@@ -1,6 +1,7 @@
 //! The part of a line that describes a process, rendered once per image.
 //!
-//! In: an image. Out: the members of `process` and those of `tracer` that depend on the image alone.
+//! In: an image. Out: the members of `process`, `container` and `orchestrator`, and those members of `tracer`
+//! that depend on the image alone.
 //! Nearly every event is about a process that had events before, and a process with its ancestors
 //! is most of a line: so both are kept as text, for the 512 images seen last.
 
@@ -13,6 +14,7 @@ use crate::identity::Identities;
 use crate::output::lineage::write_lineage;
 use crate::output::users::Users;
 use crate::output::{names, text};
+use crate::process::cgroup::{Cgroup, Container};
 use crate::process::image::{Brief, Image, Parent, Program, Provenance};
 
 const SETS: usize = 128;
@@ -30,6 +32,8 @@ pub(super) struct Rendered {
     image: Option<Arc<Image>>,
     /// Members of `process`.
     pub(super) process: Vec<u8>,
+    /// `container` and `orchestrator`.
+    pub(super) workload: Vec<u8>,
     /// Members of `tracer`.
     pub(super) tracer: Vec<u8>,
 }
@@ -79,7 +83,13 @@ impl Processes {
             return &set.ways[way];
         }
         self.renderer.render(image, now, &mut self.scratch);
-        if self.scratch.process.len() + self.scratch.tracer.len() > LONGEST_KEPT {
+        let Rendered {
+            process,
+            workload,
+            tracer,
+            ..
+        } = &self.scratch;
+        if process.len() + workload.len() + tracer.len() > LONGEST_KEPT {
             return &self.scratch;
         }
         let free = set.ways.iter().position(|way| way.image.is_none());
@@ -164,8 +174,13 @@ impl Renderer {
     fn render(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
         self.escaped.clear();
         rendered.process.clear();
+        rendered.workload.clear();
         rendered.tracer.clear();
         self.process(image, now, &mut Object::members_only(&mut rendered.process));
+        if let Some(cgroup) = &image.cgroup {
+            let object = &mut Object::members_only(&mut rendered.workload);
+            self.workload(cgroup, object);
+        }
         self.tracer(image, &mut Object::members_only(&mut rendered.tracer));
     }
 
@@ -190,9 +205,28 @@ impl Renderer {
             key!("start"),
             self.clock.render(BootTime(image.key.start_ns)),
         );
-        if let Some(id) = image.euid {
-            let name = self.users.name(id, now);
-            object.object(key!("user"), |user| write_user(id, name, user));
+        for (key, id) in [
+            (key!("user"), image.euid),
+            (key!("login_user"), image.session.login_uid),
+        ] {
+            if let Some(id) = id {
+                let names = image.has_host_users().then_some(&mut self.users);
+                let name = names.and_then(|names| names.name(id, now));
+                object.object(key, |user| write_user(id, name, user));
+            }
+        }
+        if let Some(tty) = image.session.tty {
+            object.object(key!("tty"), |object| {
+                object.object(key!("char_device"), |device| {
+                    device.number(key!("major"), tty.major());
+                    device.number(key!("minor"), tty.minor());
+                });
+            });
+        }
+        if let Some(pid) = image.namespace_pid
+            && pid != image.key.tgid
+        {
+            object.number(key!("namespace_pid"), pid);
         }
         if let Parent::Known(_, parent) = &image.parent {
             object.object(key!("parent"), |object| {
@@ -266,6 +300,42 @@ impl Renderer {
         }
     }
 
+    fn workload(&mut self, cgroup: &Cgroup, object: &mut Object<'_>) {
+        if let Some(Container { id, runtime }) = &cgroup.container {
+            object.object(key!("container"), |object| {
+                self.text("container.id", key!("id"), id, object);
+                if let Some(runtime) = runtime {
+                    object.word(key!("runtime"), runtime);
+                }
+            });
+        }
+        if let Some(pod) = &cgroup.pod {
+            object.object(key!("orchestrator"), |object| {
+                object.object(key!("resource"), |resource| {
+                    resource.word(key!("type"), "pod");
+                    resource.word(key!("id"), pod);
+                });
+            });
+        }
+    }
+
+    fn cgroup(&mut self, cgroup: &Cgroup, object: &mut Object<'_>) {
+        self.text("tracer.cgroup", key!("cgroup"), &cgroup.path, object);
+        if cgroup.unit.is_none() && cgroup.slice.is_none() {
+            return;
+        }
+        object.object(key!("systemd"), |object| {
+            for (field, key, name) in [
+                ("tracer.systemd.unit", key!("unit"), &cgroup.unit),
+                ("tracer.systemd.slice", key!("slice"), &cgroup.slice),
+            ] {
+                if let Some(name) = name {
+                    self.text(field, key, name, object);
+                }
+            }
+        });
+    }
+
     fn tracer(&mut self, image: &Image, object: &mut Object<'_>) {
         let out = object.key(key!("lineage"));
         let begin = out.len();
@@ -282,6 +352,12 @@ impl Renderer {
             self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
         }
         self.line = line;
+        if let Some(cgroup) = &image.cgroup {
+            self.cgroup(cgroup, object);
+        }
+        if let Some(id) = image.session.id {
+            object.number(key!("session_id"), id);
+        }
         self.marks(image, object);
     }
 

@@ -20,6 +20,7 @@ impl Json {
             line.object(key!("process"), |process| {
                 process.members(&self.processes.rendered(owner, now).process);
             });
+            line.members(&self.processes.rendered(owner, now).workload);
         }
         line.members(&self.host);
         line.object(key!("tracer"), |tracer| {

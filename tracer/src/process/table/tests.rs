@@ -42,6 +42,7 @@ fn existing(tgid: u32, parent: u32, comm: &str) -> ExistingProcess {
         kernel_thread: false,
         reaper: false,
         program: Arc::default(),
+        membership: Membership::default(),
     }
 }
 
@@ -96,7 +97,7 @@ fn fork<'a>(
     child: ProcessKey,
 ) -> &'a Arc<Image> {
     let forker = table.seen(time, parent);
-    table.fork(time, forker, child, None)
+    table.fork(time, forker, child, &Membership::default(), None)
 }
 
 #[test]
