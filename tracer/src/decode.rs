@@ -13,7 +13,7 @@ use tracer_common::record::{self, kind};
 
 use crate::event::{
     AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, Exec, FileId, Name,
-    ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
+    ProcessKey, SocketId, SocketMoment, Subflow, Task, TcpState, Totals,
 };
 
 /// Why a record cannot be understood.
@@ -117,6 +117,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::ACCEPT => accept(bytes, time),
         kind::LISTEN => socket("listen", bytes, time, EventKind::Listen),
         kind::ESTABLISHED => established(bytes, time),
+        kind::SUBFLOW => subflow(bytes, time),
         kind::CLOSE => close(bytes, time),
         kind::RESET_SENT => reset(bytes, time),
         kind => Err(DecodeError::UnknownKind { kind }),
@@ -289,6 +290,22 @@ fn established(bytes: &[u8], time: BootTime) -> Decoded<'static> {
 }
 
 #[inline(never)]
+fn subflow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Subflow>()] = exact("subflow", bytes)?;
+    let flags = field!(bytes, record::Subflow, header.flags);
+    let ends = &part(bytes, offset_of!(record::Subflow, endpoints));
+    let family = family(ends)?;
+    let kind = EventKind::Subflow(Subflow {
+        socket: SocketId(field!(bytes, record::Subflow, socket)),
+        upper: SocketId(field!(bytes, record::Subflow, upper)),
+        endpoints: endpoints(ends, family),
+        further: flags & record::SUBFLOW_FURTHER != 0,
+        inbound: flags & record::SUBFLOW_INBOUND != 0,
+    });
+    Ok(Event { time, kind })
+}
+
+#[inline(never)]
 fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let bytes: &[u8; size_of::<record::Close>()] = exact("close", bytes)?;
     let flags = field!(bytes, record::Close, flags);
@@ -302,6 +319,7 @@ fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
         errno: errno(field!(bytes, record::Close, errno)),
         fin_received: flags & record::CLOSE_FIN_RECEIVED != 0,
         held: flags & record::CLOSE_HELD != 0,
+        further: flags & record::CLOSE_FURTHER != 0,
         totals: (flags & record::CLOSE_NO_TOTALS == 0).then(|| totals(bytes)),
     });
     Ok(Event { time, kind })

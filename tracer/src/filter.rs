@@ -207,6 +207,7 @@ mod tests {
             peer: None,
             opened_at: None,
             existing: false,
+            mptcp: false,
         }
     }
 

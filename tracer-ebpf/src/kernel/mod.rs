@@ -4,6 +4,7 @@
 //! a helper call is decided by the type of [`Source`] and invisible to the hooks.
 
 pub(crate) mod layout;
+pub(crate) mod mptcp;
 pub(crate) mod path;
 pub(crate) mod sock;
 pub(crate) mod source;

@@ -68,6 +68,8 @@ struct Gathered {
     state: State,
     /// Sockets that processes have open, by the inodes of their files.
     held: HashMap<u64, (Transport, Vec<HeldSocket>)>,
+    /// The upper socket's files of Multipath TCP connections.
+    multipath: HashSet<u64>,
     /// Sockets of namespaces that a process is in, held or not.
     listed: Vec<Listed>,
     own_netns: Option<u32>,
@@ -81,6 +83,7 @@ impl Gathered {
         let Unattached { mut ebpf, btf } = loader::load_only().map_err(Failure::unsupported)?;
         let both = args.tcp == args.udp;
         let mut held: HashMap<u64, (Transport, Vec<HeldSocket>)> = HashMap::new();
+        let (mut multipath, mut further) = (HashSet::new(), HashSet::new());
         let mut listed = Vec::new();
         for (transport, is_asked) in [(Transport::Tcp, args.tcp), (Transport::Udp, args.udp)] {
             if !both && !is_asked {
@@ -88,6 +91,13 @@ impl Gathered {
             }
             let found = sockets::held_once(&mut ebpf, &btf, transport).map_err(refused)?;
             for socket in found {
+                if socket.upper.is_some() {
+                    multipath.insert(socket.inode);
+                }
+                if socket.close.further {
+                    further.insert(socket.close.endpoints);
+                    continue;
+                }
                 let all = held
                     .entry(socket.inode)
                     .or_insert_with(|| (transport, Vec::new()));
@@ -97,9 +107,12 @@ impl Gathered {
                 listed.extend(proc_net::read(pid, netns, transport));
             }
         }
+        // One connection, whatever paths it has.
+        listed.retain(|listed| !further.contains(&listed.endpoints));
         Ok(Self {
             state: processes(&mut ebpf, &btf)?,
             held,
+            multipath,
             listed,
             own_netns: netns::own(),
             names: netns::Names::of_host(),
@@ -147,6 +160,7 @@ impl Gathered {
             is_in_own_netns: self.own_netns == Some(listed.endpoints.netns),
             is_ingress: false,
             has_file: listed.inode != 0,
+            mptcp: self.multipath.contains(&listed.inode),
             queues: Some((listed.receive_queue, listed.send_queue)),
             owner,
             holders,
@@ -154,7 +168,8 @@ impl Gathered {
     }
 
     fn held(&self, transport: Transport, held: &[HeldSocket]) -> Option<Socket> {
-        let close = &held.first()?.close;
+        let first = held.first()?;
+        let close = &first.close;
         let (owner, holders) = self.state.holders(held);
         let is_unbound = transport == Transport::Udp && close.endpoints.local.port() == 0;
         (!is_unbound).then(|| Socket {
@@ -165,6 +180,7 @@ impl Gathered {
             is_in_own_netns: self.own_netns == Some(close.endpoints.netns),
             is_ingress: false,
             has_file: true,
+            mptcp: first.upper.is_some(),
             queues: None,
             owner,
             holders,

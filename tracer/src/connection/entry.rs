@@ -191,6 +191,8 @@ pub(super) struct Entry {
     pub(super) reset_sent: bool,
     /// It was found, rather than seen to begin.
     pub(super) existing: bool,
+    /// It runs over Multipath TCP; the ends are those of the first subflow, and `socket` is one that lives.
+    pub(super) mptcp: bool,
     pub(super) owner: Option<Owner>,
     /// The other end's connection, where that socket is on this host too.
     pub(super) peer: Option<ConnectionId>,
@@ -215,6 +217,7 @@ impl Entry {
             peer: self.peer,
             opened_at: self.opened_at,
             existing: self.existing,
+            mptcp: self.mptcp,
         }
     }
 

@@ -36,6 +36,9 @@ impl Json {
             tracer.number(key!("receive_queue"), receive);
             tracer.number(key!("send_queue"), send);
         }
+        if socket.mptcp {
+            tracer.boolean(key!("mptcp"), true);
+        }
         let provenance = match socket.owner {
             Some(_) => Provenance::Inferred,
             None => Provenance::Unknown,
