@@ -116,7 +116,7 @@ pub struct Settings {
     pub backups: u32,
     /// Byte of `sock` that holds the bit field `sk_kern_sock`.
     pub kernel_socket_byte: u32,
-    /// The bit within that byte.
+    /// The bit within that byte; 0 if the kernel has no MPTCP.
     pub kernel_socket_mask: u32,
     /// Where MPTCP keeps what is read of it; zeros if the kernel has no MPTCP.
     pub mptcp: MptcpLayout,

@@ -171,8 +171,9 @@ struct Opened {
     inode: u64,
 }
 
-/// How many subflows of a connection are looked at: the kernel adds at most eight to the first one.
-const SUBFLOWS_MAX: u32 = 9;
+/// How many subflows of a connection are looked at: the first one, and then the list, in which it stands again.
+/// The kernel adds at most eight to it.
+const SUBFLOWS_MAX: u32 = 10;
 
 /// Tells of the subflows of a Multipath TCP socket, the first one first, since that is what the other hooks
 /// see. If it is over, the next one stands for the connection.

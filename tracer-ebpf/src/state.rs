@@ -124,6 +124,10 @@ fn upper_established(upper: *const u8, old: i32) {
     let Some(first) = Remote(upper).follow(first) else {
         return ring::lost(kind::SUBFLOW);
     };
+    // The upper socket may learn of it when it is already over.
+    if first.load::<u8>(layout!(sock_state)) == Some(CLOSE as u8) {
+        return;
+    }
     match mptcp::subflow(first) {
         Some(subflow) if subflow.is_capable => tell_subflow(first.0, first, subflow.upper, 0),
         _ => tell_established(first.0, first, 0),

@@ -6,16 +6,21 @@ use serde_json::Value;
 use tests::event::Event;
 use tests::expectations::port;
 use tests::suite::Fact;
-use tests::workload::Workload;
+use tests::workload::{Workload, mptcp};
 use tests::{command, environment, facts};
 
 pub(crate) fn facts() -> Vec<Fact> {
-    facts![
+    let mut facts = facts![
         ss_shows_listener_and_connections_with_owner_and_lineage,
         ss_names_all_holders_of_what_was_inherited_and_of_what_was_passed,
         ss_tells_namespaces_apart,
         ss_prints_columns_for_people,
-    ]
+    ];
+    // Elsewhere the refusal is tested.
+    if mptcp::refusal().is_none() {
+        facts.extend(facts![ss_shows_an_mptcp_connection_once_for_each_side]);
+    }
+    facts
 }
 
 fn run(arguments: &[&str]) -> String {
@@ -137,5 +142,22 @@ fn ss_prints_columns_for_people() {
         line.contains("LISTEN") && line.contains(&format!("[{pid}]")),
         "{line}"
     );
+    end(workload);
+}
+
+fn ss_shows_an_mptcp_connection_once_for_each_side() {
+    let mut workload = Workload::start("mptcp-paths", &["keep-first"]);
+    let (pid, fact) = (workload.pid(), workload.fact());
+    let sockets = sockets_at(port(&fact), &["-t"]);
+    let is_established = |it: &&Event| it.text("/tracer/socket_state") == "established";
+    let established: Vec<_> = sockets.iter().filter(is_established).collect();
+    assert_eq!((sockets.len(), established.len()), (3, 2), "{sockets:?}");
+    for socket in established {
+        assert_eq!(socket.pid(), Some(pid), "{socket}");
+        assert_eq!(holders(socket), [u64::from(pid)]);
+        socket.expect("/tracer/mptcp", true);
+        socket.expect("/source/ip", mptcp::FIRST.to_string());
+        socket.expect("/source/port", fact["local"].clone());
+    }
     end(workload);
 }

@@ -20,8 +20,11 @@ pub(crate) struct Subflow {
 #[inline(always)]
 pub(crate) fn is_kernels(sock: impl Source) -> bool {
     let mask = setting!(kernel_socket_mask);
+    if mask == 0 {
+        return false;
+    }
     let byte: Option<u8> = sock.load(setting!(kernel_socket_byte));
-    setting!(mptcp.subflow_mask) != 0 && byte.is_some_and(|byte| u32::from(byte) & mask != 0)
+    byte.is_some_and(|byte| u32::from(byte) & mask != 0)
 }
 
 /// The subflow that a `struct tcp_sock` is, if it is one.

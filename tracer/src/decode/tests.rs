@@ -149,7 +149,7 @@ fn each_kind_decodes_and_only_at_its_exact_length() {
 
 #[test]
 fn unknown_kind_is_an_error_that_names_it() {
-    for kind in [0, 12, u16::MAX] {
+    for kind in [0, kind::COUNT as u16, u16::MAX] {
         let error = decode(&Bytes::record(kind, 0).0).unwrap_err();
         assert_eq!(error, DecodeError::UnknownKind { kind });
         assert!(error.to_string().contains(&kind.to_string()));
