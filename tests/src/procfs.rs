@@ -120,9 +120,10 @@ fn field(stat: &str, number: usize) -> Option<&str> {
     stat[stat.rfind(')')? + 2..].split(' ').nth(number - 3)
 }
 
-/// The counter of this network namespace that `/proc/net/netstat` has under this name; 0 if it has none.
+/// The counter of this network namespace that `/proc/net/snmp` or `netstat` has under this name; 0 if none has.
 pub fn counter(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/net/netstat").expect("/proc is mounted");
+    let read = |name| fs::read_to_string(name).expect("/proc is mounted");
+    let text = read("/proc/net/snmp") + &read("/proc/net/netstat");
     let lines: Vec<&str> = text.lines().collect();
     let (tables, _) = lines.as_chunks::<2>();
     let mut columns = tables

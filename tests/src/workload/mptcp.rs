@@ -100,9 +100,13 @@ pub const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
 /// Where further paths begin.
 pub const FURTHER: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
-/// Connects to itself in a network namespace of its own, from [`FIRST`] and [`FURTHER`] to 127.0.0.1. Argument: `keep-first`, or `lose-first` to end the first path before
-/// anything but a byte each way is sent. Facts: when all paths are there `{"port", "local", "further": [[ip,
-/// port], …]}`, and after a go, when all is closed in order, `{"up", "down", "sent_again"}`.
+/// Where a path is tried when nobody listens any more.
+const REFUSED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
+
+/// Connects to itself in a network namespace of its own, from [`FIRST`] and [`FURTHER`] to 127.0.0.1. Argument:
+/// `keep-first`, `lose-first` to end the first path when it has carried a byte each way, or `refuse-further` to
+/// have one path more refused. Facts: when all paths are there `{"port", "local", "further": [[ip, port], …]}`, and
+/// after a go, when all is closed in order, `{"up", "down", "sent_again"}`.
 pub(super) fn over_several_paths(arguments: &[OsString]) -> Result<()> {
     enter_namespace()?;
     let manager = PathManager::open().context("the path manager")?;
@@ -136,7 +140,15 @@ pub(super) fn over_several_paths(arguments: &[OsString]) -> Result<()> {
                 (!sockets.iter().any(|it| is_first(it) && it.is_open())).then_some(())
             });
         }
-        other => bail!("no such thing to do with the first path: {other}"),
+        "refuse-further" => {
+            drop(listener);
+            let failed = || procfs::counter("AttemptFails");
+            let before = failed();
+            manager.allow(u32::try_from(FURTHER.len() + 1)?)?;
+            manager.add(REFUSED)?;
+            wait::until("a path to be refused", || (failed() > before).then_some(()));
+        }
+        other => bail!("no such thing to do with paths: {other}"),
     }
     exchange(&mut initiator, &mut acceptor, UP)?;
     exchange(&mut acceptor, &mut initiator, DOWN)?;

@@ -22,6 +22,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_multipath_connection_is_told_once_from_each_side_with_its_owners,
         several_paths_are_one_connection_that_lists_them,
         a_connection_outlives_its_first_path,
+        a_further_path_that_is_refused_is_not_told,
         a_connection_with_an_end_that_speaks_plain_tcp_is_plain,
         a_connection_from_before_the_start_is_one_with_all_its_paths,
     ]
@@ -109,6 +110,10 @@ fn a_connection_outlives_its_first_path() {
             );
         }
     }
+}
+
+fn a_further_path_that_is_refused_is_not_told() {
+    observe_paths("refuse-further");
 }
 
 /// Observes a connection over several paths; its end as it was told, and the events in its namespace.
