@@ -1,6 +1,7 @@
 //! Processes as /proc shows them: the truth that the tracer's lineage is compared with.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
@@ -119,11 +120,26 @@ fn field(stat: &str, number: usize) -> Option<&str> {
     stat[stat.rfind(')')? + 2..].split(' ').nth(number - 3)
 }
 
+/// The counter of this network namespace that `/proc/net/snmp` or `netstat` has under this name; 0 if none has.
+pub fn counter(name: &str) -> u64 {
+    let read = |name| fs::read_to_string(name).expect("/proc is mounted");
+    let text = read("/proc/net/snmp") + &read("/proc/net/netstat");
+    let lines: Vec<&str> = text.lines().collect();
+    let (tables, _) = lines.as_chunks::<2>();
+    let mut columns = tables
+        .iter()
+        .flat_map(|[names, values]| names.split(' ').zip(values.split(' ')));
+    let value = columns.find(|(known, _)| *known == name);
+    value.map_or(0, |(_, value)| value.parse().expect("a number"))
+}
+
 /// A TCP socket over IPv4 of this network namespace, as `/proc/net/tcp` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSocket {
     /// Whether this end is a loopback address.
     pub is_loopback: bool,
+    /// Address of this end, if it is an IPv4 socket.
+    pub local_ipv4: Option<Ipv4Addr>,
     /// Port of this end.
     pub local: u16,
     /// Port of the other end.
@@ -135,8 +151,12 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
+    /// `ESTABLISHED`.
+    pub const ESTABLISHED: u8 = 1;
     /// `TIME_WAIT`.
     pub const TIME_WAIT: u8 = 6;
+    /// `CLOSE`.
+    pub const CLOSE: u8 = 7;
     /// `LISTEN`.
     pub const LISTEN: u8 = 10;
 
@@ -146,6 +166,11 @@ impl TcpSocket {
         // Missing where the kernel has no IPv6.
         text += &fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
         text.lines().filter_map(Self::parse).collect()
+    }
+
+    /// Whether it is a connection that has not reached its end.
+    pub fn is_open(&self) -> bool {
+        ![Self::TIME_WAIT, Self::CLOSE, Self::LISTEN].contains(&self.state)
     }
 
     /// Whether nothing but segments under way keep it from its end.
@@ -161,6 +186,9 @@ impl TcpSocket {
         let (address, _) = fields.get(1)?.split_once(':')?;
         Some(TcpSocket {
             is_loopback: address.ends_with("7F") || address.ends_with("000000000000000001000000"),
+            local_ipv4: u32::from_str_radix(address, 16)
+                .ok()
+                .map(|word| Ipv4Addr::from(word.to_ne_bytes())),
             local: port(fields.get(1)?)?,
             remote: port(fields.get(2)?)?,
             state: u8::from_str_radix(fields.get(3)?, 16).ok()?,

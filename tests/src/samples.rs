@@ -13,6 +13,7 @@ use tracer::identity::BootId;
 use tracer::kernel::netns::Names;
 use tracer::observation::{
     ConnState, Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
+    Subflow,
 };
 use tracer::output::Context;
 use tracer::output::names::{ByFamily, HookNames};
@@ -195,6 +196,7 @@ pub fn egress() -> Connection {
         opened_at: Some(BootTime(2 * SECOND)),
         existing: false,
         cause: Some(cause()),
+        mptcp: false,
     }
 }
 
@@ -317,6 +319,34 @@ pub fn unattributed() -> Connection {
     }
 }
 
+/// A connection over Multipath TCP.
+pub fn multipath() -> Connection {
+    Connection {
+        id: ConnectionId {
+            first_seen_ns: 4 * SECOND,
+            serial: 0,
+        },
+        mptcp: true,
+        peer: None,
+        ..egress()
+    }
+}
+
+/// Its second path.
+fn subflow() -> Subflow {
+    Subflow {
+        endpoints: Endpoints {
+            local: "127.0.0.2:51235".parse().expect("an address"),
+            ..egress().endpoints
+        },
+        totals: Some(Totals {
+            sent: 8,
+            received: 6_123,
+            ..Totals::default()
+        }),
+    }
+}
+
 /// What the samples are about; they borrow from it.
 pub struct Samples {
     curl: Arc<Image>,
@@ -328,6 +358,8 @@ pub struct Samples {
     existing: [Connection; 2],
     holders: [Arc<Image>; 2],
     unattributed: Connection,
+    multipath: Connection,
+    subflows: [Subflow; 1],
 }
 
 impl Default for Samples {
@@ -351,6 +383,8 @@ impl Default for Samples {
             ],
             holders: [curl(), awkward()],
             unattributed: unattributed(),
+            multipath: multipath(),
+            subflows: [subflow()],
         }
     }
 }
@@ -427,6 +461,7 @@ impl Samples {
                 connection,
                 process,
                 totals: Some(totals),
+                subflows: &[],
                 duration_ns,
                 state: ConnState::SF,
                 errno: None,
@@ -435,9 +470,19 @@ impl Samples {
                 connection: &self.ingress,
                 process: None,
                 totals: None,
+                subflows: &[],
                 duration_ns: None,
                 state: ConnState::RSTO,
                 errno: reset,
+            },
+            Fact::ConnectionClosed {
+                connection: &self.multipath,
+                process,
+                totals: Some(totals),
+                subflows: &self.subflows,
+                duration_ns,
+                state: ConnState::SF,
+                errno: None,
             },
             Fact::ListenOpened {
                 connection: &self.existing[1],

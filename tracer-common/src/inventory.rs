@@ -26,7 +26,9 @@ pub struct ExistingTask {
     pub membership: Membership,
 }
 
-/// A TCP or UDP socket that a process has open. One that is open several times is told several times.
+/// A TCP or UDP socket that a process has open. One that is open several times is told several times, and
+/// a Multipath TCP one once for each of its subflows, of which all but one have
+/// [`CLOSE_FURTHER`](crate::record::CLOSE_FURTHER).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HeldSocket {
@@ -41,6 +43,8 @@ pub struct HeldSocket {
     pub padding: u32,
     /// Inode number of the socket's file, by which /proc names it.
     pub inode: u64,
+    /// For a Multipath TCP subflow the address of the upper socket, whose file it is; otherwise 0.
+    pub upper: u64,
 }
 
 /// How many sockets can be examined in one walk.
@@ -58,6 +62,6 @@ pub struct ExaminedSocket {
 
 const _: () = {
     assert!(size_of::<ExistingTask>() == 104);
-    assert!(size_of::<HeldSocket>() == 168);
+    assert!(size_of::<HeldSocket>() == 176);
     assert!(size_of::<ExaminedSocket>() == 56);
 };

@@ -133,8 +133,6 @@ pub struct Settings {
     pub subreaper_mask: u32,
     /// How many backups stand behind each program that has any: the last one's rank.
     pub backups: u32,
-    /// Offset of `mptcp_sock.first`, the first subflow; 0 if the kernel has no MPTCP.
-    pub mptcp_first: u32,
     /// Offset of `task_struct.loginuid`; 0 if the kernel has no audit.
     pub task_loginuid: u32,
     /// Offset of `task_struct.sessionid`; 0 if the kernel has no audit.
@@ -145,6 +143,40 @@ pub struct Settings {
     pub cgroup_v1_css: u32,
     /// `cgroup_root.hierarchy_id` of that hierarchy; 0 if there is none.
     pub cgroup_v1_hierarchy: u32,
+    /// Byte of `sock` that holds the bit field `sk_kern_sock`.
+    pub kernel_socket_byte: u32,
+    /// The bit within that byte; 0 if the kernel has no MPTCP.
+    pub kernel_socket_mask: u32,
+    /// Where MPTCP keeps what is read of it; zeros if the kernel has no MPTCP.
+    pub mptcp: MptcpLayout,
+}
+
+/// Where a kernel keeps what is read of Multipath TCP. Not in [`Layout`], since kernels may lack it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MptcpLayout {
+    /// `mptcp_sock.first`, the first subflow.
+    pub first: u32,
+    /// `mptcp_sock.conn_list`, the list of all subflows.
+    pub subflows: u32,
+    /// Byte of `tcp_sock` that holds `is_mptcp`.
+    pub subflow_byte: u32,
+    /// The bit within that byte; 0 if the kernel has no MPTCP.
+    pub subflow_mask: u32,
+    /// `inet_connection_sock.icsk_ulp_data`, which points to the subflow's context.
+    pub context: u32,
+    /// `mptcp_subflow_context.node`, its place in the list.
+    pub node: u32,
+    /// `mptcp_subflow_context.tcp_sock`.
+    pub tcp: u32,
+    /// `mptcp_subflow_context.conn`, the upper socket.
+    pub upper: u32,
+    /// The word of `mptcp_subflow_context` that holds its bit fields.
+    pub bits: u32,
+    /// `mp_capable` in that word: the peer of a first subflow speaks MPTCP.
+    pub capable: u32,
+    /// `request_join` and `mp_join` in that word: a further subflow.
+    pub further: u32,
 }
 
 /// [`Settings::cgroup_task`]: nothing but the IDs.
@@ -162,11 +194,30 @@ impl Settings {
         subreaper_byte: 0,
         subreaper_mask: 0,
         backups: 0,
-        mptcp_first: 0,
         task_loginuid: 0,
         task_sessionid: 0,
         cgroup_v1_css: 0,
         cgroup_v1_hierarchy: 0,
+        kernel_socket_byte: 0,
+        kernel_socket_mask: 0,
+        mptcp: MptcpLayout::ZERO,
+    };
+}
+
+impl MptcpLayout {
+    /// None.
+    pub const ZERO: Self = Self {
+        first: 0,
+        subflows: 0,
+        subflow_byte: 0,
+        subflow_mask: 0,
+        context: 0,
+        node: 0,
+        tcp: 0,
+        upper: 0,
+        bits: 0,
+        capable: 0,
+        further: 0,
     };
 }
 

@@ -36,9 +36,11 @@ pub mod kind {
     pub const CGROUP_RMDIR: u16 = 13;
     /// [`CgroupAttach`](super::CgroupAttach): a process is moved to another cgroup.
     pub const CGROUP_ATTACH: u16 = 14;
+    /// [`Subflow`](super::Subflow): a path of a Multipath TCP connection is established.
+    pub const SUBFLOW: u16 = 15;
 
     /// One more than the highest kind: the length of the table of loss counters.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
 }
 
 /// The first bytes of every record.
@@ -184,6 +186,26 @@ pub struct Established {
     pub endpoints: Endpoints,
 }
 
+/// [`Header::flags`] of a [`Subflow`]: it joined a connection that was there.
+pub const SUBFLOW_FURTHER: u16 = 1;
+/// [`Header::flags`] of a [`Subflow`]: the socket was in SYN_RECV, so the peer began.
+pub const SUBFLOW_INBOUND: u16 = 2;
+
+/// The handshake of a Multipath TCP subflow is complete, instead of [`Established`]. Nothing is said
+/// about a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Subflow {
+    /// Kind [`kind::SUBFLOW`].
+    pub header: Header,
+    /// As [`Socket::socket`].
+    pub socket: u64,
+    /// Address of the upper socket, the `struct mptcp_sock`: the same for all subflows of a connection.
+    pub upper: u64,
+    /// Now complete.
+    pub endpoints: Endpoints,
+}
+
 /// [`Close::flags`]: the peer's FIN was received (and is counted in `bytes_received`).
 pub const CLOSE_FIN_RECEIVED: u8 = 1;
 /// [`Close::flags`]: the totals could not be read and are zero.
@@ -191,6 +213,8 @@ pub const CLOSE_NO_TOTALS: u8 = 2;
 /// [`Close::flags`]: the socket has a descriptor, or had one until just now. One that waits to be
 /// accepted never had any; one that was closed in order has lost it.
 pub const CLOSE_HELD: u8 = 4;
+/// [`Close::flags`]: the socket is a subflow that joined, or was to join, a Multipath TCP connection.
+pub const CLOSE_FURTHER: u8 = 8;
 
 /// A TCP socket reached CLOSE. Mostly in softirq: nothing is said about a process.
 #[repr(C)]
@@ -216,7 +240,7 @@ pub struct Close {
     pub errno: u32,
     /// The state that the socket leaves, e.g. 5 for FIN_WAIT2.
     pub old_state: u8,
-    /// [`CLOSE_FIN_RECEIVED`], [`CLOSE_NO_TOTALS`], [`CLOSE_HELD`].
+    /// [`CLOSE_FIN_RECEIVED`], [`CLOSE_NO_TOTALS`], [`CLOSE_HELD`], [`CLOSE_FURTHER`].
     pub flags: u8,
     /// Always zero.
     pub padding: u16,
@@ -371,6 +395,7 @@ const _: () = {
     assert!(size_of::<Endpoints>() == 48);
     assert!(size_of::<Socket>() == 120);
     assert!(size_of::<Established>() == 72);
+    assert!(size_of::<Subflow>() == 80);
     assert!(size_of::<Close>() == 112);
     assert!(size_of::<Reset>() == 24);
     assert!(size_of::<Fork>() == 120);

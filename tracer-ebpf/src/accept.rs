@@ -101,7 +101,7 @@ fn grafted(socket: *const u8, beginning: impl Source, whole: impl Source) {
 /// An MPTCP connection is accepted as a whole; what the records speak of is its first subflow.
 #[inline(always)]
 fn accept_mptcp(socket: *const u8) {
-    let first = setting!(mptcp_first);
+    let first = setting!(mptcp.first);
     if first == 0 {
         return;
     }

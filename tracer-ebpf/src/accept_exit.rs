@@ -88,7 +88,7 @@ fn socket_of(task: impl Source, descriptor: u64) -> Option<*const u8> {
 /// Multipath TCP connection.
 #[inline(always)]
 fn path_of(socket: *const u8) -> Option<*const u8> {
-    let first = setting!(mptcp_first);
+    let first = setting!(mptcp.first);
     let protocol = Remote(socket).load::<u16>(layout!(sock_protocol))?;
     if first == 0 || protocol != sock::IPPROTO_MPTCP {
         return Some(socket);

@@ -4,11 +4,16 @@
 //! `tcp_v6_pre_connect` in the caller's context, before the route is looked up. If SYN_SENT does not
 //! follow, the attempt has failed. The programs watch only: they always allow.
 
-use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    bindings::{bpf_sock, bpf_sock_addr},
+    helpers::generated::bpf_skc_to_tcp_sock,
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
 use tracer_common::record::{Socket, kind};
 
 use crate::{
-    kernel::{sock, task},
+    kernel::{Direct, layout::setting, mptcp, sock, task},
     ring,
 };
 
@@ -32,7 +37,9 @@ fn attempt<const FAMILY: u16>(ctx: &SockAddrContext) {
     let address: *const bpf_sock_addr = ctx.sock_addr;
     // SAFETY: the context is live; the verifier checks each access.
     unsafe {
-        if (*address).protocol != u32::from(sock::IPPROTO_TCP) {
+        if (*address).protocol != u32::from(sock::IPPROTO_TCP)
+            || is_further((*address).__bindgen_anon_1.sk)
+        {
             return;
         }
         ring::submit(kind::ATTEMPT, 0, |record: *mut Socket| {
@@ -65,4 +72,15 @@ fn attempt<const FAMILY: u16>(ctx: &SockAddrContext) {
             Some(())
         });
     }
+}
+
+/// Whether a Multipath TCP connection gets a further path: that is no attempt of its own.
+#[inline(always)]
+fn is_further(socket: *mut bpf_sock) -> bool {
+    if setting!(mptcp.subflow_mask) == 0 {
+        return false;
+    }
+    // SAFETY: the helper checks that the socket is a TCP one.
+    let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(socket.cast()) }.cast();
+    !tcp.is_null() && mptcp::is_further(Direct(tcp))
 }

@@ -16,7 +16,9 @@ use aya_ebpf::{
 use tracer_common::record::{Socket, kind};
 
 use crate::{
-    kernel::{Direct, Remote, Source, Window, layout::layout, sock, source::read_remote, task},
+    kernel::{
+        Direct, Remote, Source, Window, layout::layout, mptcp, sock, source::read_remote, task,
+    },
     ring,
 };
 
@@ -117,9 +119,13 @@ fn recall(ctx: &RetProbeContext, family: u16) {
     }
 }
 
-/// Tells that the current task's connect of `socket` to `address` returned `result`.
+/// Tells that the current task's connect of `socket` to `address` returned `result`. A further path of a
+/// Multipath TCP connection is no attempt of its own.
 #[inline(always)]
 fn failed(socket: *const u8, source: impl Source, address: *const u8, family: u16, result: i32) {
+    if mptcp::is_further(Remote(socket)) {
+        return;
+    }
     ring::submit(kind::CONNECT_ERROR, 0, |record: *mut Socket| {
         // SAFETY: a reserved record.
         unsafe {

@@ -18,14 +18,14 @@ use tracer_common::{
         EXAMINED_MAX, ExaminedSocket, ExistingTask, HeldSocket, TASK_IS_INIT, TASK_IS_READER,
         TASK_IS_SUBREAPER,
     },
-    record::kind,
+    record::{CLOSE_FURTHER, kind},
 };
 
 use crate::{
     kernel::{
         Direct, Remote, Source, Window,
         layout::{layout, setting},
-        membership, sock,
+        membership, mptcp, sock,
         source::read_remote,
         task,
     },
@@ -151,39 +151,98 @@ fn tell_socket<const PROTOCOL: u16>(
     }
     // `private_data` has no type, so that from here on every read is a helper call.
     let socket: *const u8 = file.load(layout!(file_private_data))?;
-    let upper = Remote(Remote(socket).load(layout!(socket_sk))?);
+    let sock = Remote(Remote(socket).load(layout!(socket_sk))?);
     let is_tcp = PROTOCOL == sock::IPPROTO_TCP;
-    let sock = if is_tcp { tcp_of(upper)? } else { upper };
+    let opened = Opened {
+        task,
+        descriptor,
+        inode: inode.load(layout!(inode_ino))?,
+    };
+    if is_tcp && sock::is_of::<{ sock::IPPROTO_MPTCP }>(sock) {
+        tell_subflows(seq, sock, &opened)
+    } else {
+        tell_one::<PROTOCOL>(seq, sock, true, &opened)
+    }
+}
+
+/// A socket's file that a process has open.
+struct Opened {
+    task: Direct,
+    descriptor: u32,
+    inode: u64,
+}
+
+/// How many subflows of a connection are looked at: the first one, and then the list, in which it stands again.
+/// The kernel adds at most eight to it.
+const SUBFLOWS_MAX: u32 = 10;
+
+/// Tells of the subflows of a Multipath TCP socket, the first one first, since that is what the other hooks
+/// see. If it is over, the next one stands for the connection.
+#[inline(always)]
+fn tell_subflows(seq: *mut c_void, upper: Remote, opened: &Opened) -> Option<()> {
+    if setting!(mptcp.subflow_mask) == 0 {
+        return None;
+    }
+    let first: *const u8 = upper.load(setting!(mptcp.first))?;
+    let head = upper.0.wrapping_add(setting!(mptcp.subflows) as usize);
+    let (mut socket, mut node, mut is_first) = (first, head, true);
+    for _ in 0..SUBFLOWS_MAX {
+        if !socket.is_null()
+            && tell_one::<{ sock::IPPROTO_TCP }>(seq, Remote(socket), is_first, opened).is_some()
+        {
+            is_first = false;
+        }
+        node = read_remote(node)?;
+        if node == head {
+            break;
+        }
+        let context = Remote(node.wrapping_sub(setting!(mptcp.node) as usize));
+        socket = context.load(setting!(mptcp.tcp))?;
+        if socket == first {
+            socket = core::ptr::null();
+        }
+    }
+    Some(())
+}
+
+/// Tells of one socket, if it is of this protocol.
+#[inline(always)]
+fn tell_one<const PROTOCOL: u16>(
+    seq: *mut c_void,
+    sock: Remote,
+    is_first: bool,
+    opened: &Opened,
+) -> Option<()> {
+    let is_tcp = PROTOCOL == sock::IPPROTO_TCP;
     let state: u8 = sock.load(layout!(sock_state))?;
     // A UDP socket without a peer is in CLOSE.
     if is_tcp && state == CLOSE || !sock::is_of::<PROTOCOL>(sock) {
         return None;
     }
+    let tcp = is_tcp.then_some(sock);
+    // A first one whose peer does not speak Multipath TCP is a plain socket.
+    let subflow = tcp
+        .and_then(mptcp::subflow)
+        .filter(|subflow| subflow.is_capable || subflow.is_further);
     let mut record = MaybeUninit::<HeldSocket>::uninit();
     let to = record.as_mut_ptr();
     // SAFETY: a record on the stack, filled in completely; `seq` is the iterator's.
     unsafe {
         let close = &raw mut (*to).close;
-        fill_close(close, sock.0, sock, is_tcp.then_some(sock), state)?;
-        task::fill(task, &raw mut (*to).holder)?;
-        (*to).descriptor = descriptor;
+        fill_close(close, sock.0, sock, tcp, state)?;
+        if is_first {
+            (*close).flags &= !CLOSE_FURTHER;
+        }
+        task::fill(opened.task, &raw mut (*to).holder)?;
+        (*to).descriptor = opened.descriptor;
         (*to).padding = 0;
-        (*to).inode = inode.load(layout!(inode_ino))?;
+        (*to).inode = opened.inode;
+        (*to).upper = subflow.map_or(0, |subflow| subflow.upper);
         // Last: every record of a change that was read here then has an earlier time.
         ring::write_header(close.cast(), kind::CLOSE, 0);
         bpf_seq_write(seq.cast(), to.cast(), size_of::<HeldSocket>() as u32);
     }
     Some(())
-}
-
-/// The socket itself, or the first subflow of an MPTCP one: that is what the other hooks see.
-#[inline(always)]
-fn tcp_of(sock: Remote) -> Option<Remote> {
-    let first = setting!(mptcp_first);
-    if first == 0 || sock.load::<u16>(layout!(sock_protocol))? != sock::IPPROTO_MPTCP {
-        return Some(sock);
-    }
-    sock.follow(first)
 }
 
 /// Addresses of the sockets to be examined; 0 ends them.

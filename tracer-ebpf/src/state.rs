@@ -4,19 +4,28 @@
 //! const int newstate))`, include/trace/events/sock.h, since 4.16. It fires mostly in softirq, where
 //! the current task is a stranger; only CLOSE → SYN_SENT and → LISTEN run in the context of the
 //! process that does it, and only there is it read.
+//!
+//! A subflow of Multipath TCP is told with its upper socket. Whether the peer of a first one speaks it, too,
+//! is not known yet when that becomes established, but when the upper socket, which changes its state by
+//! the same tracepoint, goes from SYN_SENT to ESTABLISHED.
 
 use aya_ebpf::{
     helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use tracer_common::record::{
-    CLOSE_FIN_RECEIVED, CLOSE_HELD, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND, Established, kind,
+    CLOSE_FIN_RECEIVED, CLOSE_FURTHER, CLOSE_HELD, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND,
+    Established, SUBFLOW_FURTHER, SUBFLOW_INBOUND, Subflow, kind,
 };
 
 use crate::{
     backup,
     connect::{connect, socket_moment},
-    kernel::{Direct, Source, layout::layout, sock},
+    kernel::{
+        Direct, Remote, Source,
+        layout::{layout, setting},
+        mptcp, sock,
+    },
     ring,
 };
 
@@ -59,18 +68,26 @@ fn changed<const CONNECT: bool, const ACCEPT: bool, const RANK: u32>(
         return 0;
     }
     let of_interest = match new {
-        ESTABLISHED => old == SYN_SENT || (ACCEPT && old == SYN_RECV),
+        ESTABLISHED => {
+            old == SYN_SENT || old == SYN_RECV && (ACCEPT || mptcp::is_kernels(Direct(socket)))
+        }
         CLOSE => old != CLOSE,
         SYN_SENT => CONNECT,
         LISTEN => true,
         _ => false,
     };
     debug!(ctx, "a socket goes from state {} to {}", old, new);
-    if !of_interest || !sock::is_tcp(Direct(socket)) {
+    if !of_interest {
+        return 0;
+    }
+    if !sock::is_tcp(Direct(socket)) {
+        if new == ESTABLISHED && sock::is_of::<{ sock::IPPROTO_MPTCP }>(Direct(socket)) {
+            upper_established(socket, old);
+        }
         return 0;
     }
     match new {
-        ESTABLISHED => established(socket, old),
+        ESTABLISHED => established::<ACCEPT>(socket, old),
         CLOSE => close(socket, old),
         SYN_SENT => connect(socket, Direct(socket)),
         _ => socket_moment(kind::LISTEN, 0, socket, Direct(socket), 0),
@@ -79,29 +96,80 @@ fn changed<const CONNECT: bool, const ACCEPT: bool, const RANK: u32>(
 }
 
 #[inline(always)]
-fn established(socket: *const u8, old: i32) {
-    let flags = if old == SYN_RECV {
-        ESTABLISHED_INBOUND
-    } else {
-        0
+fn established<const ACCEPT: bool>(socket: *const u8, old: i32) {
+    let inbound = old == SYN_RECV;
+    if mptcp::is_kernels(Direct(socket))
+        && let Some(subflow) = tcp_sock(socket).and_then(mptcp::subflow)
+    {
+        if subflow.is_further {
+            tell_subflow(socket, Direct(socket), subflow.upper, SUBFLOW_FURTHER);
+        } else if inbound {
+            tell_subflow(socket, Direct(socket), subflow.upper, SUBFLOW_INBOUND);
+        }
+    } else if !inbound {
+        tell_established(socket, Direct(socket), 0);
+    } else if ACCEPT {
+        tell_established(socket, Direct(socket), ESTABLISHED_INBOUND);
+    }
+}
+
+/// An outbound connection over Multipath TCP is established, or over plain TCP if the peer speaks nothing
+/// else.
+#[inline(always)]
+fn upper_established(upper: *const u8, old: i32) {
+    let first = setting!(mptcp.first);
+    if old != SYN_SENT || first == 0 {
+        return;
+    }
+    let Some(first) = Remote(upper).follow(first) else {
+        return ring::lost(kind::SUBFLOW);
     };
+    // The upper socket may learn of it when it is already over.
+    if first.load::<u8>(layout!(sock_state)) == Some(CLOSE as u8) {
+        return;
+    }
+    match mptcp::subflow(first) {
+        Some(subflow) if subflow.is_capable => tell_subflow(first.0, first, subflow.upper, 0),
+        _ => tell_established(first.0, first, 0),
+    }
+}
+
+#[inline(always)]
+fn tell_established(socket: *const u8, sock: impl Source, flags: u16) {
     ring::submit(kind::ESTABLISHED, flags, |record: *mut Established| {
         // SAFETY: a reserved record.
         unsafe {
             (*record).socket = socket as u64;
-            sock::fill_endpoints(Direct(socket), &raw mut (*record).endpoints)
+            sock::fill_endpoints(sock, &raw mut (*record).endpoints)
         }
     });
 }
 
 #[inline(always)]
+fn tell_subflow(socket: *const u8, sock: impl Source, upper: u64, flags: u16) {
+    ring::submit(kind::SUBFLOW, flags, |record: *mut Subflow| {
+        // SAFETY: a reserved record.
+        unsafe {
+            (*record).socket = socket as u64;
+            (*record).upper = upper;
+            sock::fill_endpoints(sock, &raw mut (*record).endpoints)
+        }
+    });
+}
+
+/// The `struct tcp_sock` of a TCP socket.
+#[inline(always)]
+fn tcp_sock(socket: *const u8) -> Option<Direct> {
+    // SAFETY: the helper checks that the socket is a TCP one.
+    let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(socket.cast_mut().cast()) }.cast();
+    (!tcp.is_null()).then_some(Direct(tcp))
+}
+
+#[inline(always)]
 fn close(socket: *const u8, old: i32) {
     ring::submit(kind::CLOSE, 0, |record: *mut Close| {
-        // SAFETY: the helper checks that the socket is a TCP one.
-        let tcp: *const u8 = unsafe { bpf_skc_to_tcp_sock(socket.cast_mut().cast()) }.cast();
-        let tcp = (!tcp.is_null()).then_some(Direct(tcp));
         // SAFETY: a reserved record.
-        unsafe { fill_close(record, socket, Direct(socket), tcp, old as u8) }
+        unsafe { fill_close(record, socket, Direct(socket), tcp_sock(socket), old as u8) }
     });
 }
 
@@ -129,7 +197,12 @@ pub(crate) unsafe fn fill_close(
         (*to).old_state = state;
         (*to).padding = 0;
         if let Some(tcp) = tcp {
-            (*to).flags = flags;
+            let further = if mptcp::is_further(tcp) {
+                CLOSE_FURTHER
+            } else {
+                0
+            };
+            (*to).flags = flags | further;
             // At CLOSE the port has been given back, unless it was bound; here it still stands.
             (*to).endpoints.local_port = u16::from_be(tcp.load(layout!(inet_sport))?);
             (*to).bytes_sent = tcp.load(layout!(tcp_bytes_sent))?;

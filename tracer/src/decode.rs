@@ -13,8 +13,8 @@ use tracer_common::record::{self, kind};
 
 use crate::event::{
     AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, Exec, FileId,
-    Membership, Name, ProcessKey, RootId, Session, SocketId, SocketMoment, Task, TcpState, Totals,
-    Tty,
+    Membership, Name, ProcessKey, RootId, Session, SocketId, SocketMoment, Subflow, Task, TcpState,
+    Totals, Tty,
 };
 
 /// Why a record cannot be understood.
@@ -118,6 +118,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::ACCEPT => accept(bytes, time),
         kind::LISTEN => socket("listen", bytes, time, EventKind::Listen),
         kind::ESTABLISHED => established(bytes, time),
+        kind::SUBFLOW => subflow(bytes, time),
         kind::CLOSE => close(bytes, time),
         kind::RESET_SENT => reset(bytes, time),
         kind::CGROUP_MKDIR => cgroup_mkdir(bytes, time),
@@ -295,6 +296,22 @@ fn established(bytes: &[u8], time: BootTime) -> Decoded<'static> {
 }
 
 #[inline(never)]
+fn subflow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
+    let bytes: &[u8; size_of::<record::Subflow>()] = exact("subflow", bytes)?;
+    let flags = field!(bytes, record::Subflow, header.flags);
+    let ends = &part(bytes, offset_of!(record::Subflow, endpoints));
+    let family = family(ends)?;
+    let kind = EventKind::Subflow(Subflow {
+        socket: SocketId(field!(bytes, record::Subflow, socket)),
+        upper: SocketId(field!(bytes, record::Subflow, upper)),
+        endpoints: endpoints(ends, family),
+        further: flags & record::SUBFLOW_FURTHER != 0,
+        inbound: flags & record::SUBFLOW_INBOUND != 0,
+    });
+    Ok(Event { time, kind })
+}
+
+#[inline(never)]
 fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let bytes: &[u8; size_of::<record::Close>()] = exact("close", bytes)?;
     let flags = field!(bytes, record::Close, flags);
@@ -308,6 +325,7 @@ fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
         errno: errno(field!(bytes, record::Close, errno)),
         fin_received: flags & record::CLOSE_FIN_RECEIVED != 0,
         held: flags & record::CLOSE_HELD != 0,
+        further: flags & record::CLOSE_FURTHER != 0,
         totals: (flags & record::CLOSE_NO_TOTALS == 0).then(|| totals(bytes)),
     });
     Ok(Event { time, kind })

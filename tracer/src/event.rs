@@ -223,6 +223,21 @@ pub struct SocketMoment {
     pub state: TcpState,
 }
 
+/// A path of a Multipath TCP connection: a TCP socket under an upper one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subflow {
+    /// Which socket.
+    pub socket: SocketId,
+    /// The upper socket, the same for all subflows of a connection.
+    pub upper: SocketId,
+    /// Complete.
+    pub endpoints: Endpoints,
+    /// Whether it joined a connection that was there.
+    pub further: bool,
+    /// Whether the peer began it.
+    pub inbound: bool,
+}
+
 /// Why a connection ended, and what it carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
@@ -238,6 +253,8 @@ pub struct Close {
     pub fin_received: bool,
     /// Whether a process had the socket until now: it had connected or accepted it.
     pub held: bool,
+    /// Whether it was a further subflow of a Multipath TCP connection, established or not.
+    pub further: bool,
     /// What it carried, unless it could not be read.
     pub totals: Option<Totals>,
 }
@@ -255,6 +272,8 @@ pub struct HeldSocket {
     pub descriptor: u32,
     /// Inode number of the socket's file.
     pub inode: u64,
+    /// The upper socket, if it is a subflow of Multipath TCP; the file is that one's.
+    pub upper: Option<SocketId>,
 }
 
 /// What lies where a socket was.
@@ -410,6 +429,8 @@ pub enum EventKind<'a> {
         /// Whether the peer began it (sent in tracepoint mode only).
         inbound: bool,
     },
+    /// A handshake of Multipath TCP is complete.
+    Subflow(Subflow),
     /// A TCP socket reaches CLOSE: the end of a connection, of an attempt, or of a listener.
     Close(Close),
     /// This host sent a reset for a socket, perhaps just after its close.

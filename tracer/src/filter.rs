@@ -236,6 +236,7 @@ mod tests {
             opened_at: None,
             existing: false,
             cause: None,
+            mptcp: false,
         }
     }
 

@@ -66,24 +66,35 @@ impl Query {
 struct Held {
     transport: Transport,
     close: Close,
+    mptcp: bool,
     owner: Option<Arc<Image>>,
     owner_provenance: Provenance,
     holders: Vec<Arc<Image>>,
 }
 
-/// Sockets that processes have open, by the inodes of their files.
+/// Sockets that processes have open.
 #[derive(Clone, Debug, Default)]
-pub struct Holdings(HashMap<u64, Held>);
+pub struct Holdings {
+    /// By the inodes of their files.
+    held: HashMap<u64, Held>,
+    /// The ends of further subflows of Multipath TCP connections: each connection is listed once.
+    further: HashSet<Endpoints>,
+}
 
 impl Holdings {
     /// Adds what a walk found, each socket once for each holder and descriptor.
     pub fn add(&mut self, transport: Transport, found: Vec<HeldSocket>, state: &State) {
         let mut by_inode: HashMap<u64, Vec<HeldSocket>> = HashMap::new();
         for socket in found {
+            if socket.close.further {
+                self.further.insert(socket.close.endpoints);
+                continue;
+            }
             by_inode.entry(socket.inode).or_default().push(socket);
         }
         let held = by_inode.into_iter().filter_map(|(inode, all)| {
-            let close = all.first()?.close;
+            let first = all.first()?;
+            let (close, mptcp) = (first.close, first.upper.is_some());
             let (owner, owner_provenance) = state.owner(&all);
             let holders = state.holders(&all);
             Some((
@@ -91,13 +102,14 @@ impl Holdings {
                 Held {
                     transport,
                     close,
+                    mptcp,
                     owner,
                     owner_provenance,
                     holders,
                 },
             ))
         });
-        self.0.extend(held);
+        self.held.extend(held);
     }
 }
 
@@ -129,25 +141,25 @@ pub fn answer(query: &Query, listed: &[Listed], holdings: &Holdings) -> Vec<u8> 
 }
 
 /// Every socket once: what /proc lists, and of what processes hold the rest.
-fn sockets(
-    query: &Query,
-    listed: &[Listed],
-    Holdings(holdings): &Holdings,
-    now: BootTime,
-) -> Vec<Socket> {
-    let lie_in_files = listed.iter().map(|listed| {
+fn sockets(query: &Query, listed: &[Listed], holdings: &Holdings, now: BootTime) -> Vec<Socket> {
+    let Holdings { held, further } = holdings;
+    let listed = || {
+        let listed = listed.iter();
+        listed.filter(|listed| !further.contains(&listed.endpoints))
+    };
+    let of_lists = listed().map(|listed| {
         let socket = Socket {
             has_file: listed.inode != 0,
             queues: Some((listed.receive_queue, listed.send_queue)),
             ..unowned(query, listed.transport, listed.state, &listed.endpoints)
         };
-        match holdings.get(&listed.inode) {
+        match held.get(&listed.inode) {
             Some(held) => owned(socket, held),
             None => socket,
         }
     });
-    let inodes: HashSet<u64> = listed.iter().map(|listed| listed.inode).collect();
-    let rest = holdings.iter().filter(|(inode, held)| {
+    let inodes: HashSet<u64> = listed().map(|listed| listed.inode).collect();
+    let rest = held.iter().filter(|(inode, held)| {
         let is_unbound = held.transport == Transport::Udp && held.close.endpoints.local.port() == 0;
         !is_unbound && !inodes.contains(*inode)
     });
@@ -156,7 +168,7 @@ fn sockets(
         let socket = unowned(query, held.transport, close.old_state, &close.endpoints);
         owned(socket, held)
     });
-    let mut sockets: Vec<Socket> = lie_in_files.chain(rest).collect();
+    let mut sockets: Vec<Socket> = of_lists.chain(rest).collect();
     let port = |it: &Socket| (it.endpoints.netns, it.endpoints.local.port());
     let listeners = sockets.iter();
     let listening: HashSet<_> = listeners
@@ -183,6 +195,7 @@ fn unowned(query: &Query, transport: Transport, state: TcpState, endpoints: &End
         has_file: true,
         queues: None,
         owner: None,
+        mptcp: false,
         owner_provenance: Provenance::Unknown,
         holders: Vec::new(),
     }
@@ -190,6 +203,7 @@ fn unowned(query: &Query, transport: Transport, state: TcpState, endpoints: &End
 
 fn owned(socket: Socket, held: &Held) -> Socket {
     Socket {
+        mptcp: held.mptcp,
         owner: held.owner.clone(),
         owner_provenance: held.owner_provenance,
         holders: held.holders.clone(),

@@ -100,6 +100,17 @@ pub struct Connection {
     pub existing: bool,
     /// What led its owner to connect, as far as that can be told.
     pub cause: Option<Arc<Cause>>,
+    /// Whether it runs over Multipath TCP; the ends are those of its first subflow.
+    pub mptcp: bool,
+}
+
+/// A further path that a Multipath TCP connection had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subflow {
+    /// Between which ends.
+    pub endpoints: Endpoints,
+    /// What it carried, unless unreadable.
+    pub totals: Option<Totals>,
 }
 
 /// One output event. `process` is always the image at that moment, `None` only where unknown.
@@ -169,8 +180,10 @@ pub enum Fact<'a> {
         connection: &'a Connection,
         /// Owner, as it is at the close, or was at its exit.
         process: Option<&'a Arc<Image>>,
-        /// What it carried, unless unreadable.
+        /// What it carried, unless unreadable; over all subflows.
         totals: Option<Totals>,
+        /// Its subflows but the first, in the order in which they ended.
+        subflows: &'a [Subflow],
         /// From connect or accept to CLOSE, in nanoseconds.
         duration_ns: Option<u64>,
         /// How it ended.

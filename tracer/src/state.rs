@@ -218,8 +218,12 @@ impl State {
                 if *inbound {
                     connections.established_inbound(*socket, endpoints, &mut context);
                 } else {
-                    connections.established_outbound(*socket, endpoints, &mut context);
+                    connections.established_outbound(*socket, endpoints, false, &mut context);
                 }
+            }
+            EventKind::Subflow(subflow) => {
+                let (connections, mut context) = self.split(time, sink);
+                connections.subflow(subflow, &mut context);
             }
             EventKind::Close(close) => {
                 let (connections, mut context) = self.split(time, sink);

@@ -88,7 +88,7 @@ fn answer(listener: &TcpListener) -> Result<()> {
 }
 
 /// Makes a network namespace with loopback up and Fast Open on.
-fn enter_namespace() -> Result<()> {
+pub(super) fn enter_namespace() -> Result<()> {
     // SAFETY: a new network namespace leaves memory and descriptors shared as they are.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
         .context("a network namespace needs CAP_SYS_ADMIN")?;

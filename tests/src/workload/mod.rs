@@ -15,6 +15,7 @@ mod holding;
 pub mod kernel_client;
 pub mod mix;
 pub mod mptcp;
+mod path_manager;
 mod running;
 mod unreachable;
 pub mod uring;
@@ -70,6 +71,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mix-close", mix::close_passed),
     ("fast-open", fast_open::open),
     ("mptcp", mptcp::connect_to_itself),
+    ("mptcp-paths", mptcp::over_several_paths),
+    ("mptcp-falls-back", mptcp::fall_back),
     ("told-unreachable", unreachable::told),
     ("mount-nfs", kernel_client::mount),
     ("enter-cgroup", belonging::enter_cgroup),

@@ -10,17 +10,25 @@ use tests::cgroups::Cgroup;
 use tests::event::Event;
 use tests::expectations::port;
 use tests::suite::Fact;
-use tests::workload::{self, FLAG, Workload};
+use tests::workload::{self, FLAG, Workload, mptcp};
 use tests::{command, environment, facts};
 
 use crate::common;
 
 /// Of the common run, which has seen who opened what.
 pub(crate) fn facts_of_the_daemon() -> Vec<Fact> {
-    facts![
+    let mut facts = facts![
         the_daemon_names_the_opener_of_what_was_passed,
         the_daemon_answers_whoever_is_in_its_group,
-    ]
+        the_daemon_tells_the_container_of_the_owner,
+    ];
+    // Elsewhere the refusal is tested.
+    if mptcp::refusal().is_none() {
+        facts.extend(facts![
+            the_daemon_shows_an_mptcp_connection_once_for_each_side
+        ]);
+    }
+    facts
 }
 
 pub(crate) fn facts() -> Vec<Fact> {
@@ -28,7 +36,6 @@ pub(crate) fn facts() -> Vec<Fact> {
         ss_shows_listener_and_connections_with_owner_and_lineage,
         ss_names_all_holders_of_what_was_passed,
         ss_tells_namespaces_apart,
-        ss_tells_the_container_of_the_owner,
         ss_prints_columns_for_people,
     ]
 }
@@ -44,6 +51,11 @@ fn run_with(socket: &str, arguments: &[&str]) -> String {
     let finished = command::run(ss.stdout(Stdio::piped()));
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     finished.stdout
+}
+
+/// The TCP sockets that the common run knows.
+fn known_to_the_daemon() -> Vec<Event> {
+    parsed(&run_with(&common::socket(), &["-o", "json", "-t"]))
 }
 
 fn parsed(text: &str) -> Vec<Event> {
@@ -123,13 +135,15 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         established: parsed(&run(&["-o", "json", "-tn", "--state", "established"])),
         columns: run(&["-tunlp"]),
     };
-    for mut workload in workloads {
-        workload.go();
-        workload.fact();
-        workload.finish();
-    }
+    workloads.into_iter().for_each(end);
     seen
 });
+
+fn end(mut workload: Workload) {
+    workload.go();
+    workload.fact();
+    workload.finish();
+}
 
 fn ss_shows_listener_and_connections_with_owner_and_lineage() {
     let Held { pid, port, holders } = &SEEN.forked;
@@ -169,7 +183,7 @@ fn ss_names_all_holders_of_what_was_passed() {
 fn the_daemon_names_the_opener_of_what_was_passed() {
     let mut workload = common::run(|_| Workload::start("hold", &["passed", "127.0.0.1:0", "1"]));
     let held = Held::by(&mut workload);
-    let all = parsed(&run_with(&common::socket(), &["-o", "json", "-t"]));
+    let all = known_to_the_daemon();
     let columns = run_with(&common::socket(), &["-t"]);
     let sockets = at(held.port, &all);
     assert_eq!(sockets.len(), 3);
@@ -185,9 +199,7 @@ fn the_daemon_names_the_opener_of_what_was_passed() {
         .find(|line| line.contains(&format!("127.0.0.1:{} ", held.port)));
     let owner = format!("[{}] ", held.pid);
     assert!(line.is_some_and(|line| line.contains(&owner)), "{columns}");
-    workload.go();
-    workload.fact();
-    workload.finish();
+    end(workload);
 }
 
 fn the_daemon_answers_whoever_is_in_its_group() {
@@ -209,7 +221,7 @@ fn ss_tells_namespaces_apart() {
     assert_ne!(one, other);
 }
 
-fn ss_tells_the_container_of_the_owner() {
+fn the_daemon_tells_the_container_of_the_owner() {
     let id = "7".repeat(64);
     let cgroup = Cgroup::make(&format!("docker/{id}"));
     let binary = workload::binary();
@@ -223,9 +235,8 @@ fn ss_tells_the_container_of_the_owner() {
         "127.0.0.1:0",
         "1",
     ];
-    let mut workload = Workload::start("enter-cgroup", &arguments);
-    let port = port(&workload.fact());
-    let sockets = sockets_at(port, &["-t"]);
+    let mut workload = common::run(|_| Workload::start("enter-cgroup", &arguments));
+    let sockets = at(port(&workload.fact()), &known_to_the_daemon());
     assert!(!sockets.is_empty());
     for socket in &sockets {
         socket.expect("/container/id", id.as_str());
@@ -248,4 +259,21 @@ fn ss_prints_columns_for_people() {
         line.contains("LISTEN") && line.contains(&format!("[{pid}]")),
         "{line}"
     );
+}
+
+fn the_daemon_shows_an_mptcp_connection_once_for_each_side() {
+    let mut workload = common::run(|_| Workload::start("mptcp-paths", &["keep-first"]));
+    let (pid, fact) = (workload.pid(), workload.fact());
+    let sockets = at(port(&fact), &known_to_the_daemon());
+    let is_established = |it: &&Event| it.text("/tracer/socket_state") == "established";
+    let established: Vec<_> = sockets.iter().filter(is_established).collect();
+    assert_eq!((sockets.len(), established.len()), (3, 2), "{sockets:?}");
+    for socket in established {
+        assert_eq!(socket.pid(), Some(pid), "{socket}");
+        assert_eq!(holders_of(socket), [u64::from(pid)]);
+        socket.expect("/tracer/mptcp", true);
+        socket.expect("/source/ip", mptcp::FIRST.to_string());
+        socket.expect("/source/port", fact["local"].clone());
+    }
+    end(workload);
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use tracer::event::{
     AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
-    HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState,
+    HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task, TcpState,
 };
 use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use tracer::process::image::Image;
@@ -131,6 +131,13 @@ impl Dice {
                 inbound: self.errno == 0,
             },
             10 => EventKind::ResetSent(socket),
+            11 => EventKind::Subflow(Subflow {
+                socket,
+                upper: self.upper().unwrap_or(SocketId(100)),
+                endpoints: self.endpoints(),
+                further: self.start.is_multiple_of(2),
+                inbound: self.errno == 0,
+            }),
             _ => EventKind::Close(self.close()),
         }
     }
@@ -143,6 +150,7 @@ impl Dice {
             errno: self.errno(),
             fin_received: false,
             held: self.start.is_multiple_of(2),
+            further: self.start.is_multiple_of(3),
             totals: None,
         }
     }
@@ -156,6 +164,7 @@ impl Dice {
                 holder: self.task(),
                 descriptor: self.errno,
                 inode: self.socket,
+                upper: self.upper(),
             }),
             15 => snapshot.examined.push(ExaminedSocket {
                 socket: SocketId(self.socket),
@@ -164,6 +173,12 @@ impl Dice {
             _ => snapshot.complete_at = time,
         }
         self.verb > 15
+    }
+
+    /// One of two, or none.
+    fn upper(&self) -> Option<SocketId> {
+        let upper = u64::from(self.local % 3);
+        (upper > 0).then_some(SocketId(99 + upper))
     }
 
     fn child(&self) -> ProcessKey {

@@ -14,14 +14,16 @@
 //!                                            `reset`: is in CLOSE, `handshaking`: in SYN_RECV
 //! TIME listen SOCKET PID LOCAL
 //! TIME established SOCKET LOCAL > REMOTE     with `<`: inbound
-//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`,
+//! TIME subflow SOCKET UPPER LOCAL > REMOTE   of Multipath TCP; with `<`: inbound, `further`
+//! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`, `further`,
 //!                                            `with-descriptor`: somebody still has it
 //! TIME reset SOCKET
 //! TIME cgroup-mkdir CGROUP PATH       CGROUP is a number
 //! TIME cgroup-rmdir CGROUP
 //! TIME cgroup-attach PID CGROUP       `path=`
 //! TIME advance
-//! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this
+//! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this;
+//!                                            `upper=`, `further`
 //! TIME examined SOCKET LOCAL > REMOTE        and that this lies where SOCKET was; `gone`
 //! TIME compare                        and has now seen all, since the first of what was found
 //! ```
@@ -37,7 +39,8 @@ use std::sync::Arc;
 
 use tracer::event::{
     AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket,
-    Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Task, TcpState, Totals,
+    Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task,
+    TcpState, Totals,
 };
 use tracer::process::image::Program;
 use tracer::process::inventory::ExistingProcess;
@@ -133,7 +136,7 @@ struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "ids-only",
     "mapped",
     "no-totals",
@@ -144,6 +147,7 @@ const FLAGS: [&str; 10] = [
     "handshaking",
     "reaper",
     "gone",
+    "further",
 ];
 
 impl<'a> Words<'a> {
@@ -274,6 +278,7 @@ impl Reader {
             holder,
             descriptor,
             inode: socket.0,
+            upper: words.option("upper").map(socket_id).transpose()?,
         };
         self.found_since(time).held.push(held);
         Ok(())
@@ -369,6 +374,17 @@ impl Reader {
                     endpoints,
                     inbound,
                 }
+            }
+            "subflow" => {
+                let (socket, upper) = (socket(words)?, socket(words)?);
+                let (endpoints, inbound) = ends(words)?;
+                EventKind::Subflow(Subflow {
+                    socket,
+                    upper,
+                    endpoints,
+                    further: words.flag("further"),
+                    inbound,
+                })
             }
             "close" => EventKind::Close(close(words)?),
             "reset" => EventKind::ResetSent(socket(words)?),
@@ -537,6 +553,7 @@ fn close_of(socket: SocketId, words: &mut Words<'_>) -> Result<Close, String> {
         errno: words.option("errno").map(errno).transpose()?,
         fin_received: false,
         held: words.flag("with-descriptor"),
+        further: words.flag("further"),
         totals: (!words.flag("no-totals")).then_some(totals),
     })
 }
@@ -574,7 +591,10 @@ fn endpoints(local: &str, remote: &str, words: &Words<'_>) -> Result<Endpoints, 
 }
 
 fn socket(words: &mut Words<'_>) -> Result<SocketId, String> {
-    let socket = words.next()?;
+    socket_id(words.next()?)
+}
+
+fn socket_id(socket: &str) -> Result<SocketId, String> {
     let number = socket
         .strip_prefix('s')
         .ok_or(format!("{socket} is no socket"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracer::event::{Errno, Totals};
 use tracer::observation::{
-    Connection, ConnectionId, Direction, Fact, LossUnit, Observation, Opening, Sink,
+    Connection, ConnectionId, Direction, Fact, LossUnit, Observation, Opening, Sink, Subflow,
 };
 use tracer::process::cause::{Cause, Certainty};
 use tracer::process::cgroup::Container;
@@ -77,6 +77,9 @@ impl Transcript {
             provenance(connection.owner_provenance),
             opening(connection.opening),
         );
+        if connection.mptcp {
+            text.push_str(" mptcp");
+        }
         if let Some(peer) = connection.peer {
             write!(text, " peer {}", self.id(peer)).unwrap();
         }
@@ -161,6 +164,7 @@ impl Transcript {
                 connection,
                 process,
                 totals,
+                subflows,
                 duration_ns,
                 state,
                 errno,
@@ -169,8 +173,8 @@ impl Transcript {
                 let error = errno.map(error).unwrap_or_default();
                 let totals = totals.map(carried).unwrap_or_default();
                 let connection = self.connection(connection);
-                let lineage = lineage(*process);
-                format!("closed {connection} {state:?}{error}{lasted}{totals}{lineage}")
+                let (paths, lineage) = (paths(subflows), lineage(*process));
+                format!("closed {connection} {state:?}{error}{lasted}{totals}{paths}{lineage}")
             }
             Fact::ListenOpened {
                 connection,
@@ -240,6 +244,16 @@ fn held(holders: &[Arc<Image>]) -> String {
     } else {
         format!(" held by {}", holders.join(", "))
     }
+}
+
+/// ` with 10.0.0.1:4000 to 10.0.0.2:80 sent 1 received 2`, for each further subflow.
+fn paths(subflows: &[Subflow]) -> String {
+    let path = |subflow: &Subflow| {
+        let (local, remote) = (subflow.endpoints.local, subflow.endpoints.remote);
+        let totals = subflow.totals.map(carried).unwrap_or_default();
+        format!(" with {local} to {remote}{totals}")
+    };
+    subflows.iter().map(path).collect()
 }
 
 fn process(verb: &str, image: &Arc<Image>) -> String {

@@ -28,8 +28,8 @@ pub(crate) use layout;
 
 /// A setting, likewise.
 macro_rules! setting {
-    ($member:ident) => {
-        $crate::kernel::layout::constant(&$crate::kernel::layout::SETTINGS.$member)
+    ($($member:ident).+) => {
+        $crate::kernel::layout::constant(&$crate::kernel::layout::SETTINGS.$($member).+)
     };
 }
 pub(crate) use setting;

@@ -5,6 +5,7 @@
 
 pub(crate) mod layout;
 pub(crate) mod membership;
+pub(crate) mod mptcp;
 pub(crate) mod path;
 pub(crate) mod sock;
 pub(crate) mod source;

@@ -19,6 +19,15 @@ impl ConnectionTable {
         if close.old_state == TcpState::Close {
             return;
         }
+        if close.further || self.multipath.has(close.socket) {
+            self.end_subflow(close, context);
+        } else {
+            self.close_connection(close, context);
+        }
+    }
+
+    /// The only socket of a connection, or of its last subflow, reaches CLOSE.
+    pub(super) fn close_connection(&mut self, close: &Close, context: &mut Context<'_>) {
         let ends = Ends::from(&close.endpoints);
         let Some(handle) = self.closing(close, &ends, context) else {
             return self.close_unknown(close, ends, context);
@@ -160,6 +169,7 @@ impl ConnectionTable {
                 connection: &entry.connection(),
                 process,
                 totals: end.totals,
+                subflows: self.multipath.ended(entry.socket),
                 duration_ns: entry.opened_at().map(|begin| time.since(begin)),
                 state: outcome::closed(entry.direction, end, entry.reset_sent),
                 errno: end.errno,

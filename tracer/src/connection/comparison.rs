@@ -20,7 +20,7 @@ use super::holders::Holders;
 use super::table::{ConnectionTable, Context};
 use crate::arena::Handle;
 use crate::event::{
-    BootTime, Close, Endpoints, EventKind, ExaminedSocket, HeldSocket, SocketId, TcpState,
+    BootTime, Close, Endpoints, EventKind, ExaminedSocket, HeldSocket, SocketId, Subflow, TcpState,
 };
 use crate::observation::{Direction, Fact, Opening};
 use crate::process::image::Provenance;
@@ -36,6 +36,8 @@ pub(super) struct Comparison {
     others: VecDeque<(BootTime, SocketId)>,
     /// Namespace, local and remote end of each.
     by_ends: HashMap<(u32, SocketAddr, SocketAddr), SocketId, foldhash::fast::RandomState>,
+    /// The first subflow of a Multipath TCP connection, by its upper socket and by its further subflows.
+    firsts: HashMap<SocketId, SocketId, foldhash::fast::RandomState>,
     examined: Vec<ExaminedSocket>,
     begun_at: BootTime,
     complete_at: BootTime,
@@ -47,6 +49,9 @@ struct Found {
     time: BootTime,
     close: Close,
     ends: Ends,
+    /// The upper socket and the further subflows, if it is the first one of Multipath TCP.
+    upper: Option<SocketId>,
+    further: Vec<(SocketId, Ends)>,
     holders: Holders,
 }
 
@@ -59,11 +64,19 @@ impl Found {
     fn comes_before(&self, kind: &EventKind<'_>, time: BootTime, is_known: bool) -> bool {
         match kind {
             // Whatever the times say: it was not closed yet when it was looked at.
-            EventKind::Close(close) => self.ends.agree_with(&Ends::from(&close.endpoints)),
+            EventKind::Close(close) => {
+                close.further || self.ends.agree_with(&Ends::from(&close.endpoints))
+            }
             // Of an attempt that is known, the record tells.
             EventKind::Established {
                 endpoints, inbound, ..
-            } => !inbound && !is_known && self.ends.agree_with(&Ends::from(endpoints)),
+            }
+            | EventKind::Subflow(Subflow {
+                endpoints,
+                inbound,
+                further: false,
+                ..
+            }) => !inbound && !is_known && self.ends.agree_with(&Ends::from(endpoints)),
             _ => self.time <= time,
         }
     }
@@ -75,21 +88,43 @@ impl Found {
             time: held.time,
             close: held.close,
             ends,
+            upper: held.upper,
+            further: Vec::new(),
             holders: Holders::default(),
         };
         let it = found.entry(held.close.socket).or_insert_with(new);
         if !it.ends.agree_with(&ends) {
             *it = new();
         }
-        (it.time, it.close, it.ends) = (held.time, held.close, ends);
+        (it.time, it.close, it.ends, it.upper) = (held.time, held.close, ends, held.upper);
         it.holders.add(&held.holder, held.descriptor);
+    }
+
+    fn add_further(&mut self, socket: SocketId, ends: Ends) {
+        if self.further.iter().all(|(other, _)| *other != socket) {
+            self.further.push((socket, ends));
+        }
     }
 }
 
 impl Comparison {
     fn new(snapshot: Snapshot) -> Self {
-        let mut found = HashMap::default();
+        let mut found: HashMap<_, Found, _> = HashMap::default();
+        let mut firsts = HashMap::default();
         for held in &snapshot.held {
+            let socket = held.close.socket;
+            match held.upper {
+                Some(upper) if held.close.further => {
+                    let first = firsts.get(&upper).copied();
+                    if let Some(first) = first.and_then(|first| found.get_mut(&first)) {
+                        firsts.insert(socket, first.close.socket);
+                        first.add_further(socket, Ends::from(&held.close.endpoints));
+                    }
+                    continue;
+                }
+                Some(upper) => firsts.insert(upper, socket),
+                None => None,
+            };
             Found::add(&mut found, held);
         }
         let by_time = |are_listeners| {
@@ -105,6 +140,7 @@ impl Comparison {
         });
         Comparison {
             by_ends: by_ends.collect(),
+            firsts,
             listeners: by_time(true),
             others: by_time(false),
             found,
@@ -169,6 +205,10 @@ impl ConnectionTable {
         let Some(socket) = socket_of(kind) else {
             return;
         };
+        let Some(comparison) = &self.comparison else {
+            return;
+        };
+        let socket = comparison.firsts.get(&socket).copied().unwrap_or(socket);
         let is_known = self.find(socket).is_some();
         let Some(comparison) = &mut self.comparison else {
             return;
@@ -241,11 +281,27 @@ impl ConnectionTable {
         }
     }
 
-    /// Makes an entry for what was found, unless the records told of it.
+    /// Makes an entry for what was found, and for its subflows, unless the records told of it.
     fn enter(&mut self, found: &Found, context: &mut Context<'_>) {
-        if let Some(handle) = self.find(found.close.socket) {
+        let known = self.find(found.close.socket);
+        if known.is_some() || !self.multipath.has(found.close.socket) {
+            self.enter_socket(known, found, context);
+        }
+        let Some(upper) = found.upper else {
+            return;
+        };
+        self.begin_multipath(found.close.socket, upper, context);
+        for (socket, ends) in &found.further {
+            if !self.multipath.has(*socket) {
+                self.join(*socket, upper, *ends, context);
+            }
+        }
+    }
+
+    fn enter_socket(&mut self, known: Option<Handle>, found: &Found, context: &mut Context<'_>) {
+        if let Some(handle) = known {
             let entry = &self.entries[handle];
-            if entry.ends.agree_with(&found.ends) {
+            if self.ends_of(entry).agree_with(&found.ends) {
                 let waited = found.time.since(entry.since);
                 if matches!(entry.phase, Phase::Unaccepted) && waited > WAITING_NS {
                     self.repair(handle, found, context);
@@ -332,6 +388,7 @@ impl ConnectionTable {
             opening: Opening::Inventory,
             // An attempt is seen to open, or to fail.
             existing: !matches!(phase, Phase::Connecting { .. }),
+            mptcp: found.upper.is_some(),
             ..self.unknown(found.close.socket, found.ends, phase, found.time)
         };
         // The first comparison finds what there was before.
@@ -370,7 +427,8 @@ impl ConnectionTable {
             return;
         };
         let entry = &self.entries[handle];
-        let is_there = |there: &Endpoints| entry.ends.agree_with(&Ends::from(there));
+        let ends = self.ends_of(entry);
+        let is_there = |there: &Endpoints| ends.agree_with(&Ends::from(there));
         let is_same = examined.found.as_ref().is_some_and(is_there);
         if !is_same && entry.since < begun_at && entry.phase.list() == LASTING {
             self.drop_stale(handle, context);
@@ -384,6 +442,8 @@ fn socket_of(kind: &EventKind<'_>) -> Option<SocketId> {
     match kind {
         EventKind::Close(close) => Some(close.socket),
         EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => Some(*socket),
+        EventKind::Subflow(subflow) if subflow.further => Some(subflow.upper),
+        EventKind::Subflow(subflow) => Some(subflow.socket),
         EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {
             Some(moment.socket)
         }

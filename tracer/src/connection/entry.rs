@@ -193,6 +193,8 @@ pub(super) struct Entry {
     pub(super) reset_sent: bool,
     /// It was found, rather than seen to begin.
     pub(super) existing: bool,
+    /// It runs over Multipath TCP; the ends are those of the first subflow, and `socket` is one that lives.
+    pub(super) mptcp: bool,
     pub(super) owner: Option<Owner>,
     /// What led its owner to connect, if that is not what led to the owner itself.
     pub(super) cause: Option<Arc<Cause>>,
@@ -226,6 +228,7 @@ impl Entry {
             opening: Opening::State,
             reset_sent: false,
             existing: false,
+            mptcp: false,
             owner: None,
             cause: None,
             place: Place::NOWHERE,
@@ -290,6 +293,7 @@ impl Entry {
             opened_at: self.opened_at(),
             cause: self.cause().cloned(),
             existing: self.existing,
+            mptcp: self.mptcp,
         }
     }
 

@@ -6,6 +6,7 @@ mod entry;
 pub(crate) mod holders;
 mod inbound;
 mod listeners;
+mod multipath;
 mod outbound;
 mod outcome;
 mod peers;

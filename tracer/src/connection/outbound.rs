@@ -53,13 +53,17 @@ impl ConnectionTable {
         &mut self,
         socket: SocketId,
         endpoints: &Endpoints,
+        mptcp: bool,
         context: &mut Context<'_>,
     ) {
         let ends = Ends::from(endpoints);
         match self.pending(socket, &ends) {
-            Some(handle) => self.open(handle, &ends, context),
+            Some(handle) => {
+                self.entries[handle].mptcp = mptcp;
+                self.open(handle, &ends, context);
+            }
             None if self.was_found(socket, &ends) => {}
-            None => self.open_unknown(socket, ends, context),
+            None => self.open_unknown(socket, ends, mptcp, context),
         }
     }
 
@@ -90,10 +94,17 @@ impl ConnectionTable {
     }
 
     /// Opened, but nobody saw who connected: perhaps before the tracer started.
-    fn open_unknown(&mut self, socket: SocketId, ends: Ends, context: &mut Context<'_>) {
+    fn open_unknown(
+        &mut self,
+        socket: SocketId,
+        ends: Ends,
+        mptcp: bool,
+        context: &mut Context<'_>,
+    ) {
         self.vacate(socket, context);
         let entry = Entry {
             direction: Direction::Egress,
+            mptcp,
             ..self.unknown(socket, ends, Phase::Open, context.time)
         };
         self.counters.unattributed += 1;

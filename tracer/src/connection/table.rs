@@ -17,6 +17,7 @@ use super::entry::{
     ASKED, ASKED_NS, ENDED, ENDING, ENDING_NS, Entries, Entry, LASTING, Phase, WAITING, WAITING_NS,
 };
 use super::listeners::Listeners;
+use super::multipath::Multipath;
 use super::peers::{Flow, Peers};
 use super::sockets::Sockets;
 use crate::arena::Handle;
@@ -100,8 +101,9 @@ pub struct Compared {
 #[derive(Debug)]
 pub struct ConnectionTable {
     pub(super) entries: Entries,
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     pub(super) listeners: Listeners,
+    pub(super) multipath: Multipath,
     /// What the kernel's own sockets were found to be, until the records up to then are applied.
     pub(super) comparison: Option<Box<Comparison>>,
     pub(super) peers: Peers,
@@ -127,6 +129,7 @@ impl ConnectionTable {
             entries: Entries::new(),
             sockets: Sockets::default(),
             listeners: Listeners::default(),
+            multipath: Multipath::default(),
             comparison: None,
             peers: Peers::default(),
             ended: 0,
@@ -273,6 +276,8 @@ impl ConnectionTable {
         if self.is_full() {
             self.evict(context);
         }
+        // The record of a subflow's close was lost.
+        self.multipath.forget(entry.socket);
         self.count_phase(entry.phase, entry.direction, true);
         self.expect(entry.phase.list(), entry.since);
         let handle = self.entries.push(entry.phase.list(), entry);
@@ -378,6 +383,9 @@ impl ConnectionTable {
             processes.retire_cause(cause);
         }
         let (phase, direction) = (entry.phase, entry.direction);
+        if entry.mptcp {
+            self.multipath.remove(entry.socket);
+        }
         self.sockets.remove(entry.socket, handle);
         self.count_phase(phase, direction, false);
         let entry = &self.entries[handle];

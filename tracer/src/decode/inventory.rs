@@ -21,6 +21,11 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
             value: 0,
         });
     };
+    let upper = read(
+        bytes,
+        offset_of!(inventory::HeldSocket, upper),
+        |it: &inventory::HeldSocket| it.upper,
+    );
     Ok(HeldSocket {
         time,
         close,
@@ -35,6 +40,7 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
             offset_of!(inventory::HeldSocket, inode),
             |it: &inventory::HeldSocket| it.inode,
         ),
+        upper: (upper != 0).then_some(SocketId(upper)),
     })
 }
 

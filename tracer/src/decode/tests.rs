@@ -156,6 +156,10 @@ fn every_kind() -> Vec<Bytes> {
             .u32(5000)
             .u32(0)
             .path(b"\0junk"),
+        Bytes::record(kind::SUBFLOW, 1)
+            .u64(0xbeef)
+            .u64(0xcafe)
+            .ipv4([1, 2, 3, 4], [5, 6, 7, 8]),
     ]
 }
 
@@ -467,5 +471,22 @@ proptest! {
         let end = bytes.len();
         bytes[2..].copy_from_slice(&noise[2..end]);
         let _ = decode(&bytes);
+    }
+}
+
+#[test]
+fn a_subflow_says_whose_it_is_and_what() {
+    for (flags, further, inbound) in [(0, false, false), (1, true, false), (2, false, true)] {
+        let record = Bytes::record(kind::SUBFLOW, flags)
+            .u64(0xbeef)
+            .u64(0xcafe)
+            .ipv4([127, 0, 0, 1], [127, 0, 0, 2]);
+        let EventKind::Subflow(subflow) = record.event() else {
+            panic!("not a subflow")
+        };
+        assert_eq!(subflow.socket, SocketId(0xbeef));
+        assert_eq!(subflow.upper, SocketId(0xcafe));
+        assert_eq!(subflow.endpoints.local, ([127, 0, 0, 1], 40_000).into());
+        assert_eq!((subflow.further, subflow.inbound), (further, inbound));
     }
 }

@@ -1,6 +1,6 @@
 //! Turns the kernel's type information into the offsets that the kernel programs use.
 
-use tracer_common::layout::{Layout, Settings};
+use tracer_common::layout::{Layout, MptcpLayout, Settings};
 
 use super::{
     btf::{Btf, BtfError},
@@ -36,9 +36,40 @@ pub fn resolve_subreaper(btf: &Btf, settings: &mut Settings) -> Result<(), BtfEr
     Ok(())
 }
 
-/// Adds the place of `mptcp_sock.first` to `settings`, if this kernel has it.
+/// Adds where Multipath TCP keeps what is read of it to `settings`, if this kernel has it.
 pub fn resolve_mptcp(btf: &Btf, settings: &mut Settings) {
-    settings.mptcp_first = btf.offset("mptcp_sock", "first").unwrap_or(0);
+    if let (Ok(kernel_socket), Ok(mptcp)) = (btf.member("sock", "sk_kern_sock"), mptcp(btf)) {
+        settings.kernel_socket_byte = kernel_socket.bit_offset / 8;
+        settings.kernel_socket_mask = 1 << (kernel_socket.bit_offset % 8);
+        settings.mptcp = mptcp;
+    }
+}
+
+fn mptcp(btf: &Btf) -> Result<MptcpLayout, BtfError> {
+    const SUBFLOW: &str = "mptcp_subflow_context";
+    let is_mptcp = btf.member("tcp_sock", "is_mptcp")?;
+    let capable = btf.member(SUBFLOW, "mp_capable")?.bit_offset;
+    let word = capable / 32;
+    let bit = |member: &str| match btf.member(SUBFLOW, member)?.bit_offset {
+        offset if offset / 32 == word => Ok(1 << (offset % 32)),
+        _ => Err(BtfError::NoMember {
+            structure: SUBFLOW.to_owned(),
+            member: format!("{member} next to mp_capable"),
+        }),
+    };
+    Ok(MptcpLayout {
+        first: btf.offset("mptcp_sock", "first")?,
+        subflows: btf.offset("mptcp_sock", "conn_list")?,
+        subflow_byte: is_mptcp.bit_offset / 8,
+        subflow_mask: 1 << (is_mptcp.bit_offset % 8),
+        context: btf.offset("inet_connection_sock", "icsk_ulp_data")?,
+        node: btf.offset(SUBFLOW, "node")?,
+        tcp: btf.offset(SUBFLOW, "tcp_sock")?,
+        upper: btf.offset(SUBFLOW, "conn")?,
+        bits: word * 4,
+        capable: bit("mp_capable")?,
+        further: bit("request_join")? | bit("mp_join")?,
+    })
 }
 
 /// Adds the places of what `task_struct` has of audit to `settings`, if this kernel has it.

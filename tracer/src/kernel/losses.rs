@@ -145,6 +145,7 @@ fn describe(kind: u16, stand_in: StandIn) -> Option<(&'static str, LossUnit)> {
         kind::ACCEPT => ("accept", if stand_in.accept { Record } else { Event }),
         kind::LISTEN => ("listen", Event),
         kind::ESTABLISHED => ("established", if stand_in.accept { Record } else { Event }),
+        kind::SUBFLOW => ("subflow", Record),
         kind::CLOSE => ("close", Event),
         kind::RESET_SENT => ("reset_sent", Record),
         kind::CGROUP_MKDIR => ("cgroup_mkdir", Record),

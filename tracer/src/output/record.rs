@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::action::Action;
-use crate::event::{BootTime, Errno, Totals};
-use crate::observation::{ConnState, Connection, Direction, Fact, Loss, Observation};
+use crate::event::{BootTime, Endpoints, Errno, Totals};
+use crate::observation::{ConnState, Connection, Direction, Fact, Loss, Observation, Subflow};
 use crate::process::cause::Cause;
 use crate::process::image::Image;
 
@@ -30,6 +30,8 @@ pub struct Record<'a> {
     pub state: Option<ConnState>,
     /// What was carried.
     pub totals: Option<Totals>,
+    /// Its further subflows.
+    pub subflows: &'a [Subflow],
     /// How long it lasted, in nanoseconds.
     pub duration_ns: Option<u64>,
     /// Why it failed or ended.
@@ -96,6 +98,7 @@ impl<'a> Record<'a> {
                 connection,
                 process,
                 totals,
+                subflows,
                 duration_ns,
                 state,
                 errno,
@@ -105,6 +108,7 @@ impl<'a> Record<'a> {
                     connection,
                     process,
                     totals,
+                    subflows,
                     duration_ns,
                     state,
                     errno,
@@ -159,6 +163,7 @@ impl<'a> Record<'a> {
             holders: &[],
             state: None,
             totals: None,
+            subflows: &[],
             duration_ns: None,
             errno: None,
             exit_status: None,
@@ -196,8 +201,8 @@ impl<'a> Record<'a> {
         let Some(connection) = self.connection else {
             return Ends::default();
         };
-        let (local, remote) = (connection.endpoints.local, connection.endpoints.remote);
         if self.is_listener() {
+            let local = connection.endpoints.local;
             return Ends {
                 destination: End {
                     ip: Some(local.ip()),
@@ -207,18 +212,7 @@ impl<'a> Record<'a> {
                 ..Ends::default()
             };
         }
-        let local = End::new(local, self.totals.map(|totals| totals.sent));
-        let remote = End::new(remote, self.totals.map(|totals| totals.received));
-        match connection.direction {
-            Direction::Egress | Direction::Unknown => Ends {
-                source: local,
-                destination: remote,
-            },
-            Direction::Ingress => Ends {
-                source: remote,
-                destination: local,
-            },
-        }
+        Ends::of(connection.direction, &connection.endpoints, self.totals)
     }
 }
 
@@ -238,6 +232,24 @@ pub struct Ends {
     pub source: End,
     /// The acceptor.
     pub destination: End,
+}
+
+impl Ends {
+    /// Those of a socket whose owner's part in the connection is known.
+    pub fn of(direction: Direction, endpoints: &Endpoints, totals: Option<Totals>) -> Self {
+        let local = End::new(endpoints.local, totals.map(|totals| totals.sent));
+        let remote = End::new(endpoints.remote, totals.map(|totals| totals.received));
+        match direction {
+            Direction::Egress | Direction::Unknown => Self {
+                source: local,
+                destination: remote,
+            },
+            Direction::Ingress => Self {
+                source: remote,
+                destination: local,
+            },
+        }
+    }
 }
 
 /// One end of a connection.

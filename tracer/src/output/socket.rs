@@ -29,6 +29,8 @@ pub struct Socket {
     pub is_ingress: bool,
     /// Whether somebody holds it, known or not.
     pub has_file: bool,
+    /// Whether it is a connection over Multipath TCP, of which the ends are those of the first subflow.
+    pub mptcp: bool,
     /// What waits to be read and to be acknowledged; `None` if unknown.
     pub queues: Option<(u32, u32)>,
     /// Who opened it.
@@ -202,6 +204,7 @@ mod tests {
             is_in_own_netns: true,
             is_ingress: false,
             has_file: !holders.is_empty(),
+            mptcp: false,
             queues: Some((0, 128)),
             owner: holders.first().cloned(),
             owner_provenance: Provenance::Inferred,

@@ -72,6 +72,7 @@ fn close(socket: u64, old_state: TcpState) -> EventKind<'static> {
         errno: None,
         fin_received: false,
         held: false,
+        further: false,
         totals: None,
     })
 }

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use self::paint::{Painter, Style};
 use super::action::Action;
 use super::lineage::write_lineage;
-use super::record::{End, Record};
+use super::record::{End, Ends, Record};
 use super::users::Users;
 use super::{Context, Format, names, text};
 use crate::clock::DayClock;
@@ -193,6 +193,17 @@ impl Compact {
                 );
             }
             write_all(out, format_args!("retransmits={} ", totals.retransmits));
+        }
+        if let Some(connection) = record.connection.filter(|connection| connection.mptcp) {
+            out.extend_from_slice(b"mptcp ");
+            for subflow in record.subflows {
+                let ends = Ends::of(connection.direction, &subflow.endpoints, subflow.totals);
+                out.extend_from_slice(b"subflow=");
+                push_end(&ends.source, out);
+                out.extend_from_slice("→".as_bytes());
+                push_end(&ends.destination, out);
+                out.push(b' ');
+            }
         }
     }
 

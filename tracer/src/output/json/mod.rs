@@ -12,7 +12,7 @@ mod standing;
 use std::sync::Arc;
 
 use self::community::{CommunityIds, Text};
-use self::object::{Key, Object, key};
+use self::object::{Key, Object, key, write_list};
 use self::process::Processes;
 use self::standing::Standings;
 use super::action::Action;
@@ -175,6 +175,22 @@ impl Json {
         tracer.members(self.standings.of(connection, record.state));
         if connection.existing {
             tracer.boolean(key!("existing"), true);
+        }
+        if connection.mptcp {
+            tracer.boolean(key!("mptcp"), true);
+        }
+        if !record.subflows.is_empty() {
+            write_list(
+                record.subflows,
+                tracer.key(key!("subflows")),
+                |subflow, out| {
+                    let ends = Ends::of(connection.direction, &subflow.endpoints, subflow.totals);
+                    let mut object = Object::begin(out);
+                    write_end(key!("source"), &ends.source, &mut object);
+                    write_end(key!("destination"), &ends.destination, &mut object);
+                    object.end();
+                },
+            );
         }
         if connection.endpoints.netns != 0 {
             let id = connection.endpoints.netns;

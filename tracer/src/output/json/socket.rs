@@ -36,6 +36,9 @@ impl Json {
             tracer.number(key!("receive_queue"), receive);
             tracer.number(key!("send_queue"), send);
         }
+        if socket.mptcp {
+            tracer.boolean(key!("mptcp"), true);
+        }
         tracer.word(
             key!("owner_provenance"),
             names::provenance(socket.owner_provenance),
