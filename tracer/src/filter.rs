@@ -183,30 +183,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{BootTime, CgroupId, Endpoints, Name, Session, SocketId};
+    use crate::event::{BootTime, CgroupId, Endpoints, SocketId};
     use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening};
     use crate::process::cgroup::Cgroup;
     use crate::process::image::{Parent, Provenance, Relation};
 
     fn image(tgid: u32, name: &str, parent: Option<&Arc<Image>>) -> Arc<Image> {
-        let mut comm = [0; 16];
-        comm[..name.len()].copy_from_slice(name.as_bytes());
         let known = |parent: &Arc<Image>| Parent::Known(Relation::Birth, parent.clone());
         Arc::new(Image {
-            key: key(tgid),
-            key_rounded: false,
-            name: Name(comm),
-            euid: None,
-            kernel_thread: false,
-            program: Arc::default(),
-            cgroup: None,
-            session: Session::default(),
-            namespace_pid: None,
-            has_host_root: false,
             parent: parent.map_or(Parent::Root, known),
-            provenance: Provenance::Kernel,
-            depth: 0,
-            cause: None,
+            ..Image::sample(tgid, name.as_bytes())
         })
     }
 

@@ -61,7 +61,7 @@ fn expect_cause(visitors: usize, certainty: &str) {
         u32::try_from(shell).expect("a PID"),
     );
     for event in [opened, executed] {
-        let [link] = &event.list("/tracer/cause")[..] else {
+        let [link] = event.list("/tracer/cause") else {
             panic!("not one link: {event}")
         };
         assert_eq!(link["connection_id"], accepted.connection_id(), "{event}");

@@ -204,6 +204,18 @@ impl End {
     }
 }
 
+/// The ends of a socket for tests: others for each.
+#[cfg(test)]
+pub(super) fn sample(socket: u64) -> Endpoints {
+    let port = 1_000 + u16::try_from(socket).unwrap();
+    Endpoints {
+        netns: 1,
+        local: ([10, 0, 0, 1], port).into(),
+        remote: ([10, 0, 0, 2], 80).into(),
+        ipv6_socket: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

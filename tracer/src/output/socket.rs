@@ -166,28 +166,9 @@ fn safe(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Name, ProcessKey, Session};
-    use crate::process::image::Parent;
 
     fn image(tgid: u32, name: &[u8]) -> Arc<Image> {
-        let mut comm = [0; 16];
-        comm[..name.len()].copy_from_slice(name);
-        Arc::new(Image {
-            key: ProcessKey { tgid, start_ns: 1 },
-            key_rounded: false,
-            name: Name(comm),
-            euid: None,
-            kernel_thread: false,
-            program: Arc::default(),
-            cgroup: None,
-            session: Session::default(),
-            namespace_pid: None,
-            has_host_root: false,
-            parent: Parent::Root,
-            provenance: Provenance::Procfs,
-            depth: 0,
-            cause: None,
-        })
+        Arc::new(Image::sample(tgid, name))
     }
 
     fn socket(local: &str, state: TcpState, holders: &[Arc<Image>]) -> Socket {

@@ -177,3 +177,28 @@ impl From<&Image> for Brief {
         }
     }
 }
+
+#[cfg(test)]
+impl Image {
+    /// A process without ancestors of which a test needs no more than its PID and its name.
+    pub(crate) fn sample(tgid: u32, name: &[u8]) -> Image {
+        let mut comm = [0; 16];
+        comm[..name.len()].copy_from_slice(name);
+        Image {
+            key: ProcessKey { tgid, start_ns: 1 },
+            key_rounded: false,
+            name: Name(comm),
+            euid: None,
+            kernel_thread: false,
+            program: Arc::default(),
+            cgroup: None,
+            session: Session::default(),
+            namespace_pid: None,
+            has_host_root: false,
+            parent: Parent::Root,
+            provenance: Provenance::Kernel,
+            depth: 0,
+            cause: None,
+        }
+    }
+}

@@ -21,6 +21,11 @@ const KEYRINGS: [&str; 2] = [
 const MAIN: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
 const SECURITY: [&str; 2] = ["bullseye-security", "bookworm-security"];
 
+/// Unpacks a package into a directory, without installing it.
+pub(super) fn unpack(package: &Path, into: &Path) -> Result<()> {
+    command::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(into))
+}
+
 /// An apt of our own.
 pub(super) struct Archive {
     directory: PathBuf,

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::debian::Archive;
+use super::debian::{self, Archive};
 use super::{Item, Scope, tools};
 use crate::{command, paths};
 
@@ -86,12 +86,7 @@ fn install() -> Result<()> {
         if name == "libc6" {
             continue;
         }
-        command::run(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(&package)
-                .arg(&partial),
-        )?;
+        debian::unpack(&package, &partial)?;
         if PACKAGES.contains(&name.as_str()) {
             versions += &format!("{name} {version}\n");
         }

@@ -42,12 +42,7 @@ fn install() -> Result<()> {
     // Lists that are older than the mirror name files that are gone.
     download().or_else(|_| apt::update().and_then(|()| download()))?;
     let package = super::debian::only_package_in(&partial)?;
-    command::run(
-        Command::new("dpkg-deb")
-            .arg("-x")
-            .arg(&package)
-            .arg(&partial),
-    )?;
+    super::debian::unpack(&package, &partial)?;
     std::fs::remove_file(&package).with_context(|| format!("removing {}", package.display()))?;
     let installed = tools::publish(&partial, "tools/prometheus")?;
     PROGRAMS

@@ -2,6 +2,7 @@
 //! `tests/replay/multipath.txt`.
 
 use super::*;
+use crate::connection::endpoints::sample as endpoints;
 use crate::event::{BootTime, Name, SocketMoment, Task, TcpState};
 use crate::observation::{Fact, Observation, Sink};
 use crate::process::table::ProcessTable;
@@ -100,16 +101,6 @@ impl Bench {
     fn is_empty(&self) -> bool {
         let multipath = &self.table.multipath;
         multipath.uppers.is_empty() && multipath.connections.is_empty()
-    }
-}
-
-fn endpoints(socket: u64) -> Endpoints {
-    let port = 1_000 + u16::try_from(socket).unwrap();
-    Endpoints {
-        netns: 1,
-        local: ([10, 0, 0, 1], port).into(),
-        remote: ([10, 0, 0, 2], 80).into(),
-        ipv6_socket: false,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::event::{Close, Endpoints, Event, EventKind, Name, SocketMoment, Task, TcpState};
+use crate::connection::endpoints::sample as endpoints;
+use crate::event::{Close, Event, EventKind, Name, SocketMoment, Task, TcpState};
 use crate::state::{Limits, State};
 
 /// What was said, in a word and a number.
@@ -27,16 +28,6 @@ impl Sink for Heard {
     }
 
     fn flush(&mut self) {}
-}
-
-fn endpoints(socket: u64) -> Endpoints {
-    let port = 1_000 + u16::try_from(socket).unwrap();
-    Endpoints {
-        netns: 1,
-        local: ([10, 0, 0, 1], port).into(),
-        remote: ([10, 0, 0, 2], 80).into(),
-        ipv6_socket: false,
-    }
 }
 
 fn connect(socket: u64) -> EventKind<'static> {
