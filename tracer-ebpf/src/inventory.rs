@@ -220,10 +220,7 @@ fn tell_one<const PROTOCOL: u16>(
         return None;
     }
     let tcp = is_tcp.then_some(sock);
-    // A first one whose peer does not speak Multipath TCP is a plain socket.
-    let subflow = tcp
-        .and_then(mptcp::subflow)
-        .filter(|subflow| subflow.is_capable || subflow.is_further);
+    let upper = tcp.map_or(0, mptcp::upper);
     let mut record = MaybeUninit::<HeldSocket>::uninit();
     let to = record.as_mut_ptr();
     // SAFETY: a record on the stack, filled in completely; `seq` is the iterator's.
@@ -237,7 +234,7 @@ fn tell_one<const PROTOCOL: u16>(
         (*to).descriptor = opened.descriptor;
         (*to).padding = 0;
         (*to).inode = opened.inode;
-        (*to).upper = subflow.map_or(0, |subflow| subflow.upper);
+        (*to).upper = upper;
         // Last: every record of a change that was read here then has an earlier time.
         ring::write_header(close.cast(), kind::CLOSE, 0);
         bpf_seq_write(seq.cast(), to.cast(), size_of::<HeldSocket>() as u32);

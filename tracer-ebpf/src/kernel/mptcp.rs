@@ -44,6 +44,22 @@ pub(crate) fn subflow(tcp: impl Source) -> Option<Subflow> {
     })
 }
 
+/// The upper socket of the connection that a `struct tcp_sock` is a path of; 0 if it is none. A first one
+/// whose peer does not speak Multipath TCP is a plain socket.
+#[inline(always)]
+pub(crate) fn upper(tcp: impl Source) -> u64 {
+    let mut upper = 0;
+    // SAFETY: nothing. The compiler would otherwise see that nobody needs this value yet, and leave what it
+    // becomes on the stack, where verifiers before 6.3 refuse to read it.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) upper, options(pure, nomem)) };
+    if let Some(subflow) = subflow(tcp)
+        && (subflow.is_capable || subflow.is_further)
+    {
+        upper = subflow.upper;
+    }
+    upper
+}
+
 /// Whether a `struct tcp_sock` is a further subflow.
 #[inline(always)]
 pub(crate) fn is_further(tcp: impl Source) -> bool {
