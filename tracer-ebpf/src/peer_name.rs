@@ -1,12 +1,19 @@
-//! A process asks for the peer's address of a connection, as `accept` does for its caller
-//! (tracepoint mode).
+//! `accept` asks for the peer's address of a connection on behalf of its caller (tracepoint mode).
 //!
 //! `BPF_CGROUP_INET4_GETPEERNAME`, `BPF_CGROUP_INET6_GETPEERNAME`, run by `inet_getname` and
-//! `inet6_getname` since 5.8: in `getpeername`, and in `accept` and io_uring's accept when the
-//! address is asked for. User space believes it only of a socket that has just been established and
-//! has no owner yet. The programs watch only: they always allow.
+//! `inet6_getname` since 5.8: in `accept` and io_uring's accept when the address is asked for, and in
+//! `getpeername`. The latter proves nothing, since who asks may have got the connection from whoever
+//! accepted it. So threads are marked from `sys_enter_getpeername` to `sys_exit_getpeername`
+//! (kernel/trace/trace_syscalls.c), and what they ask is left out. User space believes the rest only of a
+//! socket that has just been established and has no owner yet. The programs watch only: they always allow.
 
-use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    bindings::bpf_sock_addr,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{cgroup_sock_addr, map, tracepoint},
+    maps::HashMap,
+    programs::{SockAddrContext, TracePointContext},
+};
 use tracer_common::record::{ACCEPT_BY_PEER_NAME, Socket, kind};
 
 use crate::{
@@ -15,6 +22,27 @@ use crate::{
 };
 
 const ALLOW: i32 = 1;
+
+/// Threads that are in `getpeername` at a time: it takes a microsecond, unless somebody else has the socket.
+const ASKING_MAX: u32 = 16_384;
+
+/// Those threads, by PID and thread ID.
+#[map]
+static ASKING: HashMap<u64, u8> = HashMap::with_max_entries(ASKING_MAX, 0);
+
+#[tracepoint]
+fn sys_enter_getpeername(_: TracePointContext) -> u32 {
+    // What does not fit is taken for an accept.
+    let _ = ASKING.insert(bpf_get_current_pid_tgid(), 0, 0);
+    0
+}
+
+#[tracepoint]
+fn sys_exit_getpeername(_: TracePointContext) -> u32 {
+    // It was not there if the hook at the entry came later.
+    let _ = ASKING.remove(bpf_get_current_pid_tgid());
+    0
+}
 
 #[cgroup_sock_addr(getpeername4)]
 fn cgroup_getpeername4(ctx: SockAddrContext) -> i32 {
@@ -34,7 +62,9 @@ fn peer_name<const FAMILY: u16>(ctx: &SockAddrContext) {
     let address: *const bpf_sock_addr = ctx.sock_addr;
     // SAFETY: the context is live; the verifier checks each access.
     unsafe {
-        if (*address).protocol != u32::from(sock::IPPROTO_TCP) {
+        if (*address).protocol != u32::from(sock::IPPROTO_TCP)
+            || ASKING.get(bpf_get_current_pid_tgid()).is_some()
+        {
             return;
         }
         ring::submit(kind::ACCEPT, ACCEPT_BY_PEER_NAME, |record: *mut Socket| {

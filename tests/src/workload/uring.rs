@@ -97,7 +97,7 @@ impl Ring {
             "with-address" => {
                 opcode::Accept::new(listener, (&raw mut peer).cast(), &raw mut length).build()
             }
-            "without-address" => {
+            "without-address" | "asked-by-another" => {
                 opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut()).build()
             }
             "multishot" => opcode::AcceptMulti::new(listener).build(),
@@ -146,8 +146,8 @@ pub(super) fn refused(arguments: &[OsString]) -> Result<()> {
     tell(&json!({"port": address.port(), "errno": -result}))
 }
 
-/// Accepts one connection. Arguments: in which way; `with-address`, `without-address` or `multishot`.
-/// Facts: `{"port", "acceptor"}` just before, then `[peer port, sent, received]`; the port is 0 unless
+/// Accepts one connection. Arguments: in which way; `with-address`, `without-address`, `multishot`, or
+/// `asked-by-another`: without it, and a child that inherits the connection asks for it. Facts: `{"port", "acceptor"}` just before, then `[peer port, sent, received]`; the port is 0 unless
 /// the peer's address was asked for.
 pub(super) fn accept(arguments: &[OsString]) -> Result<()> {
     let (way, how) = (word(arguments, 0)?, word(arguments, 1)?);
@@ -155,6 +155,9 @@ pub(super) fn accept(arguments: &[OsString]) -> Result<()> {
     let listener = TcpListener::bind(LOOPBACK)?;
     tell(&json!({"port": listener.local_addr()?.port(), "acceptor": std::process::id()}))?;
     let stream = ring.accept(&listener, how)?;
+    if how == "asked-by-another" {
+        in_worker(|| stream.peer_addr().map(drop).context("it is connected"))?;
+    }
     if how == "with-address" {
         return tell(&exchange::answer(stream)?);
     }

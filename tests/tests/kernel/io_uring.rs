@@ -26,6 +26,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_refused_connect_fails_with_its_owner_in_every_way,
         accept_with_the_peers_address_belongs_to_the_process_in_every_way,
         accept_without_the_peers_address_belongs_to_the_process_or_to_nobody,
+        whoever_asks_for_the_peers_address_later_did_not_accept,
         an_unseen_accept_in_a_worker_is_not_held_against_the_listener,
         multishot_accept_belongs_to_the_process_or_to_nobody_since_5_19,
     ]
@@ -109,6 +110,10 @@ fn accept_without_the_peers_address_belongs_to_the_process_or_to_nobody() {
     for way in WAYS {
         expect_acceptor_or_nobody(way, "without-address");
     }
+}
+
+fn whoever_asks_for_the_peers_address_later_did_not_accept() {
+    expect_acceptor_or_nobody("plain", "asked-by-another");
 }
 
 fn multishot_accept_belongs_to_the_process_or_to_nobody_since_5_19() {

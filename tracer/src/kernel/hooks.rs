@@ -218,7 +218,9 @@ const ACCEPT: &[Way] = ways! {
         "cgroup_getpeername4" at Point::Cgroup("getpeername4"),
         "cgroup_getpeername6" at Point::Cgroup("getpeername6"),
         "sys_exit_accept" at Point::Tracepoint("syscalls", "sys_exit_accept"),
-        "sys_exit_accept4" at Point::Tracepoint("syscalls", "sys_exit_accept4")
+        "sys_exit_accept4" at Point::Tracepoint("syscalls", "sys_exit_accept4"),
+        "sys_enter_getpeername" at Point::Tracepoint("syscalls", "sys_enter_getpeername"),
+        "sys_exit_getpeername" at Point::Tracepoint("syscalls", "sys_exit_getpeername")
     ],
 };
 
