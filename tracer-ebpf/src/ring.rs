@@ -11,7 +11,7 @@ use aya_ebpf::{
 use tracer_common::record::{Header, kind};
 
 /// Size by default; the loader may choose another.
-const RING_BYTES: u32 = 16 << 20;
+const RING_BYTES: u32 = 32 << 20;
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);

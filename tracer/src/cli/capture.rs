@@ -11,7 +11,7 @@ use super::parse_duration;
 use crate::kernel::hooks::HookMode;
 
 /// Size of the ring buffer, unless told otherwise, in bytes.
-pub(super) const RING_BYTES: u32 = 16 << 20;
+pub(super) const RING_BYTES: u32 = 32 << 20;
 
 /// How the kernel is watched.
 #[derive(Args, Debug)]
