@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
-use crate::event::{FileId, Name, ProcessKey, Session};
+use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +53,17 @@ pub struct Program {
     /// Path as in `/proc/PID/exe` without the mark ` (deleted)`; for a memfd `memfd:NAME`. Empty for
     /// a kernel thread and where it is not known.
     pub executable: Bytes,
-    /// Which file that is.
-    pub file: Option<FileId>,
+    /// That file as its inode was at the exec (or at the tracer's start).
+    pub file: Option<FileStatus>,
+    /// The file is in the upper layer of an overlay file system: it was made or changed there.
+    pub upper_layer: bool,
+    /// What it may do that whoever called exec could not.
+    pub privileges: Privileges,
+    /// Where an interpreter runs for it, the script as exec was called with it. Empty if there is none
+    /// or it is not known.
+    pub script: Bytes,
+    /// The script lacks its end.
+    pub script_truncated: bool,
     /// The path lacks its beginning.
     pub executable_truncated: bool,
     /// The file is a memfd.

@@ -14,6 +14,10 @@ impl Program {
         Program {
             executable: executable(exec, strings),
             file: Some(exec.file),
+            upper_layer: exec.upper_layer,
+            privileges: exec.privileges,
+            script: copy(exec.script, strings),
+            script_truncated: exec.script_truncated,
             executable_truncated: exec.path_truncated,
             memfd: exec.memfd,
             deleted: exec.deleted,
@@ -63,7 +67,22 @@ fn path(components: &[u8], truncated: bool, strings: &mut Strings) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{FileId, Name, Task};
+    use crate::event::{FileId, FileStatus, FileVersion, Name, Task};
+
+    const FILE: FileStatus = FileStatus {
+        mode: 0o100_755,
+        links: 1,
+        owner: 0,
+        group: 0,
+        version: FileVersion {
+            id: FileId {
+                device: 1,
+                inode: 2,
+            },
+            size: 3,
+            changed_ns: 4,
+        },
+    };
 
     fn exec<'a>(path: &'a [u8], cwd: &'a [u8]) -> Exec<'a> {
         let task = Task {
@@ -77,10 +96,7 @@ mod tests {
         Exec {
             cwd,
             args: b"curl\0-s\0",
-            file: FileId {
-                device: 1,
-                inode: 2,
-            },
+            file: FILE,
             ..Exec::of(task, path)
         }
     }
@@ -95,13 +111,7 @@ mod tests {
         assert_eq!(program.executable, "/usr/bin/curl");
         assert_eq!(program.working_directory, "/root");
         assert_eq!(program.arguments.as_deref(), Some(&b"curl\0-s\0"[..]));
-        assert_eq!(
-            program.file,
-            Some(FileId {
-                device: 1,
-                inode: 2
-            })
-        );
+        assert_eq!(program.file, Some(FILE));
     }
 
     #[test]
