@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
+use super::fingerprint::{Derived, Fingerprint};
 use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
 
 /// Where a fact comes from.
@@ -76,6 +77,10 @@ pub struct Program {
     pub arguments_truncated: bool,
     /// Working directory at the exec (or at the tracer's start). Empty if unknown.
     pub working_directory: Bytes,
+    /// The first `comm`: the name of the path that was executed. Empty if unknown.
+    pub invoked_as: Name,
+    /// See [`Image::fingerprint`].
+    pub shape: Derived<[u8; 32]>,
 }
 
 /// A process at one moment.
@@ -109,6 +114,8 @@ pub struct Image {
     pub depth: u32,
     /// What led to its fork, as far as that can be told.
     pub cause: Option<Arc<Cause>>,
+    /// See [`Image::fingerprint`].
+    pub fingerprint: Derived<Fingerprint>,
 }
 
 impl Image {
@@ -208,6 +215,7 @@ impl Image {
             provenance: Provenance::Kernel,
             depth: 0,
             cause: None,
+            fingerprint: Derived::default(),
         }
     }
 }

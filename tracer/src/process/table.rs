@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use super::cause::Cause;
 use super::cgroup::Cgroup;
 use super::cgroups::Cgroups;
+use super::fingerprint::Derived;
 use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
@@ -155,6 +156,7 @@ impl ProcessTable {
                 provenance: Provenance::Procfs,
                 depth,
                 cause: None,
+                fingerprint: Derived::default(),
             });
             images.push(Arc::clone(&image));
             if !self.by_tgid.contains_key(&image.key.tgid) {
@@ -223,6 +225,7 @@ impl ProcessTable {
                     provenance: Provenance::Kernel,
                     depth,
                     cause,
+                    fingerprint: Derived::default(),
                 });
                 self.insert(time, image, inventoried)
             }
@@ -487,6 +490,7 @@ fn unknown(task: &Task) -> Image {
         provenance: Provenance::Kernel,
         depth: 0,
         cause: None,
+        fingerprint: Derived::default(),
     }
 }
 
