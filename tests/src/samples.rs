@@ -22,7 +22,7 @@ use tracer::output::users::Users;
 use tracer::process::cause::{Cause, Certainty};
 use tracer::process::cgroup::Cgroup;
 use tracer::process::fingerprint::Derived;
-use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
+use tracer::process::image::{Brief, Image, Parent, Program, Provenance, Relation};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -93,6 +93,7 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
         namespace_pid: None,
         has_host_root: true,
         parent: Parent::Root,
+        present_parent: None,
         provenance: Provenance::Kernel,
         depth: 0,
         cause: None,
@@ -180,6 +181,7 @@ pub fn awkward() -> Arc<Image> {
         ..Program::default()
     };
     let plain = image(5001, "", "", b"");
+    let reaper = image(900, "a\\b", "/usr/bin/reaper", b"reaper\0");
     let provenance = Provenance::Procfs;
     let program = Arc::new(program);
     let (name, parent) = (Name(name), Parent::Unknown);
@@ -187,6 +189,7 @@ pub fn awkward() -> Arc<Image> {
     Arc::new(Image {
         name,
         parent,
+        present_parent: Some(Arc::new(Brief::from(&reaper))),
         program,
         provenance,
         euid,

@@ -108,6 +108,8 @@ pub struct Image {
     pub has_host_root: bool,
     /// Who gave birth to it.
     pub parent: Parent,
+    /// Its parent when it was last heard of, if that is another process.
+    pub present_parent: Option<Arc<Brief>>,
     /// Where the existence of the process is known from.
     pub provenance: Provenance,
     /// Number of ancestors in the chain.
@@ -183,6 +185,18 @@ pub struct Brief {
     pub program: Arc<Program>,
 }
 
+impl Brief {
+    /// A process of which nothing else is known.
+    pub fn unknown(key: ProcessKey) -> Self {
+        Self {
+            key,
+            key_rounded: false,
+            name: Name::default(),
+            program: Arc::default(),
+        }
+    }
+}
+
 impl From<&Image> for Brief {
     fn from(image: &Image) -> Self {
         Self {
@@ -212,6 +226,7 @@ impl Image {
             namespace_pid: None,
             has_host_root: false,
             parent: Parent::Root,
+            present_parent: None,
             provenance: Provenance::Kernel,
             depth: 0,
             cause: None,

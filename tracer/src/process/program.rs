@@ -109,6 +109,7 @@ mod tests {
             start_ns: Some(1),
             euid: Some(0),
             kernel_thread: false,
+            parent: None,
             name: Name::default(),
         };
         Exec {

@@ -119,26 +119,7 @@ impl Processes {
 
     /// Who somebody is, without lineage and arguments.
     pub(super) fn write_brief(&self, process: &Brief, object: &mut Object<'_>) {
-        self.renderer
-            .identity(process.key, process.key_rounded, object);
-        let mut escaped = Vec::new();
-        for (field, key, bytes) in [
-            ("name", key!("name"), process.name.as_bytes()),
-            (
-                "executable",
-                key!("executable"),
-                &process.program.executable,
-            ),
-        ] {
-            let escape = text::needs_escaping(bytes);
-            escaped.extend(escape.then_some(field));
-            if !bytes.is_empty() {
-                object.bytes(key, bytes, escape);
-            }
-        }
-        if !escaped.is_empty() {
-            object.words(key!("escaped"), &escaped);
-        }
+        self.renderer.brief(process, object);
     }
 
     /// Drops what is kept of a process that has exited.
@@ -253,6 +234,29 @@ impl Renderer {
         }
     }
 
+    /// Who somebody is, without lineage and arguments.
+    fn brief(&self, process: &Brief, object: &mut Object<'_>) {
+        self.identity(process.key, process.key_rounded, object);
+        let mut escaped = Vec::new();
+        for (field, key, bytes) in [
+            ("name", key!("name"), process.name.as_bytes()),
+            (
+                "executable",
+                key!("executable"),
+                &process.program.executable,
+            ),
+        ] {
+            let escape = text::needs_escaping(bytes);
+            escaped.extend(escape.then_some(field));
+            if !bytes.is_empty() {
+                object.bytes(key, bytes, escape);
+            }
+        }
+        if !escaped.is_empty() {
+            object.words(key!("escaped"), &escaped);
+        }
+    }
+
     fn identity(&self, key: ProcessKey, rounded: bool, object: &mut Object<'_>) {
         object.word(key!("entity_id"), self.identities.process(key, rounded));
         object.number(key!("pid"), key.tgid);
@@ -357,6 +361,9 @@ impl Renderer {
             self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
         }
         self.line = line;
+        if let Some(parent) = &image.present_parent {
+            object.object(key!("present_parent"), |object| self.brief(parent, object));
+        }
         object.word(key!("fingerprint"), hexadecimal(image.fingerprint()));
         self.program(&image.program, object);
         if let Some(cgroup) = &image.cgroup {
