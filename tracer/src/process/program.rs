@@ -4,7 +4,6 @@
 
 use bytes::{BufMut as _, Bytes};
 
-use super::fingerprint::Derived;
 use super::image::Program;
 use super::strings::Strings;
 use crate::event::Exec;
@@ -26,7 +25,6 @@ impl Program {
             arguments_truncated: exec.args_truncated,
             working_directory: working_directory(exec, strings),
             invoked_as: exec.task.name,
-            shape: Derived::default(),
         }
     }
 }
