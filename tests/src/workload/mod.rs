@@ -6,6 +6,8 @@
 
 mod accepting;
 mod belonging;
+mod born;
+mod cloning;
 mod connecting;
 mod exchange;
 mod failing;
@@ -79,6 +81,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("clone-into-cgroup", belonging::clone_into_cgroup),
     ("in-namespace", belonging::in_namespace),
     ("log-in", belonging::log_in),
+    ("born", born::born),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

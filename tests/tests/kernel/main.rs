@@ -6,6 +6,7 @@
 //! common run, because starting a tracer costs seconds on an emulated machine.
 
 mod belonging;
+mod birth;
 mod cause;
 mod common;
 mod containers;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
 fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
     vec![
         ("lineage", lineage::facts()),
+        ("birth", birth::facts()),
         ("ledger", ledger::facts()),
         ("failures", failures::facts()),
         ("ownership", ownership::facts()),

@@ -1,0 +1,64 @@
+//! Children without exec: what the standard library has no way for. The caller has one thread, or others that wait.
+
+use std::ffi::CStr;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
+use rustix::thread::set_name;
+
+/// What clone3 is to do; nothing yet.
+pub(super) fn arguments() -> libc::clone_args {
+    // SAFETY: all its members are numbers.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Makes a child that is no thread and shares no memory. The child's PID, or `None` in the child.
+pub(super) fn clone3(arguments: &libc::clone_args) -> io::Result<Option<u32>> {
+    const SHARED: u64 = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
+    assert_eq!(arguments.flags & SHARED, 0, "it would need its own stack");
+    let arguments = &raw const *arguments;
+    // SAFETY: without CLONE_VM it is a fork of this thread, and what it points to outlives the call.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, arguments, size_of_val(&*arguments)) };
+    told(child)
+}
+
+/// Makes a child as fork(2) does. The child's PID, or `None` in the child.
+pub(super) fn fork() -> io::Result<Option<u32>> {
+    // SAFETY: no other thread of a workload holds a lock meanwhile.
+    told(unsafe { libc::fork() }.into())
+}
+
+fn told(child: i64) -> io::Result<Option<u32>> {
+    match u32::try_from(child) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(0) => Ok(None),
+        Ok(child) => Ok(Some(child)),
+    }
+}
+
+/// Ends this process without anything that its parent's memory had in store for the end.
+pub(super) fn leave(status: i32) -> ! {
+    // SAFETY: it does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Waits for a child, however it ends; false if there is none left.
+pub(super) fn reap() -> io::Result<bool> {
+    match wait(WaitOptions::empty()) {
+        Ok(_) => Ok(true),
+        Err(Errno::CHILD) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits for all children, and for those that come to this process from children that end.
+pub(super) fn reap_all() -> io::Result<()> {
+    while reap()? {}
+    Ok(())
+}
+
+/// Names this thread; of a single-threaded process, the process.
+pub(super) fn rename(name: &CStr) -> io::Result<()> {
+    Ok(set_name(name)?)
+}
