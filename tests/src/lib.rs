@@ -7,6 +7,7 @@
 //! [`samples`].
 
 pub mod account;
+pub mod births;
 pub mod bpf;
 pub mod cgroups;
 pub mod command;

@@ -24,16 +24,11 @@ use std::process::Command;
 use std::ptr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_child_subreaper,
-    setsid,
-};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, setsid};
 use serde_json::json;
 
 use super::failing::{LOOPBACK, refused_once, refusing};
 use super::{FLAG, binary, cloning, command, tell, word};
-use crate::wait;
 
 /// Goes through generations. Arguments: the PIDs of those that were before, separated by commas, and the ways. Fact, of
 /// the last one: `{"pids": [its ancestors from the eldest, and itself]}`. Generation N is named `born-N`.
@@ -98,11 +93,11 @@ impl Generation {
     }
 
     fn leave(self, rest: &[&str]) -> Result<()> {
-        let parent = Some(getpid());
+        let parent = getpid();
         if cloning::fork()?.is_some() {
             return Ok(());
         }
-        wait::until("the parent to exit", || (getppid() != parent).then_some(()));
+        cloning::await_end(parent)?;
         self.child(rest)
     }
 
@@ -161,9 +156,8 @@ impl Generation {
             let generation: usize = generation.parse().context("a generation is a number")?;
             let pid = i32::try_from(self.pids[generation])?;
             let pid = Pid::from_raw(pid).context("a PID is not zero")?;
-            let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-            pidfd_send_signal(&pidfd, Signal::KILL)?;
-            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?;
+            kill_process(pid, Signal::KILL)?;
+            cloning::await_end(pid)?;
             connect()?;
         }
         tell(&json!({"pids": self.pids}))

@@ -3,8 +3,9 @@
 use std::ffi::CStr;
 use std::io;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait};
 use rustix::thread::set_name;
 
 /// What clone3 is to do; nothing yet.
@@ -43,18 +44,29 @@ pub(super) fn leave(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Waits for a child, however it ends; false if there is none left.
-pub(super) fn reap() -> io::Result<bool> {
+/// Waits for a child to end, and tells how it did; `None` if there is none left.
+pub(super) fn reap() -> io::Result<Option<WaitStatus>> {
     match wait(WaitOptions::empty()) {
-        Ok(_) => Ok(true),
-        Err(Errno::CHILD) => Ok(false),
+        Ok(ended) => Ok(ended.map(|(_, status)| status)),
+        Err(Errno::CHILD) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
 /// Waits for all children, and for those that come to this process from children that end.
 pub(super) fn reap_all() -> io::Result<()> {
-    while reap()? {}
+    while reap()?.is_some() {}
+    Ok(())
+}
+
+/// Waits until a process has ended, and its children have another parent.
+pub(super) fn await_end(pid: Pid) -> io::Result<()> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?,
+        // It has even been waited for.
+        Err(Errno::SRCH) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
     Ok(())
 }
 

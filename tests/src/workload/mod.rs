@@ -15,6 +15,7 @@ mod fast_open;
 mod handing;
 mod holding;
 pub mod kernel_client;
+mod lives;
 pub mod mix;
 pub mod mptcp;
 mod path_manager;
@@ -82,6 +83,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("in-namespace", belonging::in_namespace),
     ("log-in", belonging::log_in),
     ("born", born::born),
+    ("lives", lives::lives),
+    ("crowd", lives::crowd),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

@@ -1,7 +1,7 @@
 //! What the tracer says about processes and connections on a real kernel, in one hook mode.
 //!
-//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`, `TRACER_VM` (see
-//! `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
+//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`,
+//! `TRACER_PROCESSES`, `TRACER_EXECS`, `TRACER_VM` (see `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
 //! truth comes from the workloads, which are processes of this same binary. Most tests look at one
 //! common run, because starting a tracer costs seconds on an emulated machine.
 
@@ -10,6 +10,7 @@ mod birth;
 mod cause;
 mod common;
 mod containers;
+mod crowds;
 mod doctor;
 mod endings;
 mod executed;
@@ -80,6 +81,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("daemon", ss::facts_of_the_daemon()),
         ("common", common::facts()),
         ("mix", mix::facts()),
+        ("crowds", crowds::facts()),
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),
