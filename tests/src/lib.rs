@@ -14,6 +14,7 @@ pub mod command;
 pub mod daemon;
 pub mod environment;
 pub mod event;
+pub mod execs;
 pub mod expectations;
 pub mod folding;
 pub mod http;

@@ -19,6 +19,7 @@ mod lives;
 pub mod mix;
 pub mod mptcp;
 mod path_manager;
+mod racing;
 mod running;
 mod unreachable;
 pub mod uring;
@@ -85,6 +86,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("born", born::born),
     ("lives", lives::lives),
     ("crowd", lives::crowd),
+    ("race", racing::race),
+    ("tell-itself", racing::tell_itself),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

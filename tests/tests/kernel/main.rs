@@ -30,6 +30,7 @@ mod ownership;
 mod passed;
 mod processes;
 mod prometheus;
+mod races;
 mod resets;
 mod ss;
 mod trace;
@@ -82,6 +83,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("common", common::facts()),
         ("mix", mix::facts()),
         ("crowds", crowds::facts()),
+        ("races", races::facts()),
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),
