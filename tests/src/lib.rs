@@ -13,6 +13,7 @@ pub mod cgroups;
 pub mod command;
 pub mod daemon;
 pub mod environment;
+pub mod escapes;
 pub mod event;
 pub mod execs;
 pub mod expectations;

@@ -17,6 +17,7 @@ mod executed;
 mod existing;
 mod failures;
 mod fast_open;
+mod hostile;
 mod io_uring;
 mod kernel_owned;
 mod ledger;
@@ -73,6 +74,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("executed", executed::facts()),
+        ("hostile", hostile::facts()),
         ("cause", cause::facts()),
         ("belonging", belonging::facts()),
         ("containers", containers::facts()),
