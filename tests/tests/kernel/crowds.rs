@@ -23,6 +23,7 @@ fn every_life_of_a_pid_is_a_process_of_its_own() {
     let pids: Vec<u32> = serde_json::from_value(fact["lives"].clone()).expect("a list of PIDs");
     assert!(!pids.is_empty());
     let verdict = births.compare_lives(expectations::pid(&fact, "forker"), &pids);
+    eprintln!("{} lives: {verdict:?}", pids.len());
     verdict.expect_truth();
     assert_eq!(births.of_unknown_parents(), 0, "{verdict:?}");
 }
@@ -35,6 +36,7 @@ fn a_crowd_of_short_processes_has_no_unknown_parent_and_stays_within_the_table()
     let count = fact["count"].as_u64().expect("a number");
     assert!(count > 0);
     let verdict = births.compare_crowd(expectations::pid(&fact, "forker"), count);
+    eprintln!("a crowd of {count}: {verdict:?}");
     verdict.expect_truth();
     assert!(births.of_unknown_parents() <= verdict.lost, "{verdict:?}");
     let gauge = |name| metrics::sum(&page, name, &[]).expect("it is there");
