@@ -42,7 +42,7 @@ impl Cgroup {
     ///
     /// # Panics
     /// If no hierarchy is mounted, or it may not be changed.
-    pub fn make(path: impl AsRef<Path>) -> Cgroup {
+    pub fn make(path: &(impl AsRef<Path> + ?Sized)) -> Cgroup {
         let root = mount_of("cgroup", "memory").or_else(v2_root);
         Cgroup::make_in(&root.expect("a cgroup hierarchy is mounted"), path)
     }
@@ -51,7 +51,7 @@ impl Cgroup {
     ///
     /// # Panics
     /// As [`make`](Self::make).
-    pub fn make_in(root: &Path, path: impl AsRef<Path>) -> Cgroup {
+    pub fn make_in(root: &Path, path: &(impl AsRef<Path> + ?Sized)) -> Cgroup {
         let mut cgroup = Cgroup {
             made: Vec::new(),
             directory: root.to_owned(),

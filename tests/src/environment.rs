@@ -87,7 +87,7 @@ pub fn mix() -> u32 {
 /// # Panics
 /// If it is not a number.
 pub fn processes() -> u32 {
-    number("TRACER_PROCESSES", 2000)
+    number("TRACER_PROCESSES", 600)
 }
 
 /// `TRACER_EXECS`: how often a program is executed while its path and arguments are being changed.
@@ -95,7 +95,7 @@ pub fn processes() -> u32 {
 /// # Panics
 /// If it is not a number.
 pub fn execs() -> u32 {
-    number("TRACER_EXECS", 100)
+    number("TRACER_EXECS", 20)
 }
 
 /// `TRACER_STARTS`: how often a tracer is started under load.
