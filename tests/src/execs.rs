@@ -12,6 +12,10 @@ pub struct Program {
     pub executable: String,
     /// The argument that was being rewritten.
     pub argument: String,
+    /// The device that its file is on, as `MAJOR:MINOR`.
+    pub device: String,
+    /// Its file's inode.
+    pub inode: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,6 +43,15 @@ struct Process<'a> {
 #[derive(Debug, Deserialize)]
 struct Details {
     lost: Option<Lost>,
+    #[serde(default)]
+    file: File,
+}
+
+/// None has inode 0.
+#[derive(Debug, Default, Deserialize)]
+struct File {
+    device: String,
+    inode: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,8 +74,8 @@ impl Execs {
     pub fn fold(&mut self, line: &[u8]) {
         let line: Line<'_> = serde_json::from_slice(line)
             .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(line)));
-        let lost = line.tracer.and_then(|details| details.lost);
-        self.lost += lost.map_or(0, |lost| lost.count);
+        let Some(details) = line.tracer else { return };
+        self.lost += details.lost.map_or(0, |lost| lost.count);
         let Some(process) = line.process.filter(|_| line.event.action == "process_exec") else {
             return;
         };
@@ -73,6 +86,8 @@ impl Execs {
             let program = Program {
                 executable: process.executable.unwrap_or_default().into_owned(),
                 argument: argument.clone().into_owned(),
+                device: details.file.device,
+                inode: details.file.inode,
             };
             self.programs.entry(number).or_default().push(program);
         }
@@ -99,7 +114,7 @@ mod tests {
         let line = |action: &str| {
             format!(
                 r#"{{"event":{{"action":"{action}"}},"process":{{"executable":"/a\n",
-                "args":["x","--workload","tell-itself","7","ab"]}},"tracer":{{}}}}"#
+                "args":["x","--workload","tell-itself","7","ab"]}},"tracer":{{"file":{{"device":"8:1","inode":5}}}}}}"#
             )
         };
         execs.fold(line("process_exit").as_bytes());
@@ -108,6 +123,8 @@ mod tests {
         let program = Program {
             executable: "/a\n".to_owned(),
             argument: "ab".to_owned(),
+            device: "8:1".to_owned(),
+            inode: 5,
         };
         assert_eq!(execs.programs(7), [program]);
     }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! fork         and wait for all children
+//! stay         fork, and wait until the test closes stdin
 //! leave        fork, and exit before the child does anything
 //! sibling      clone3 with CLONE_PARENT: the child's parent is its forker's
 //! thread-fork  fork in a thread that is not the leader
@@ -28,7 +29,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, se
 use serde_json::json;
 
 use super::failing::{LOOPBACK, refused_once, refusing};
-use super::{FLAG, binary, cloning, command, tell, word};
+use super::{FLAG, binary, cloning, command, tell, wait_for_go, word};
 
 /// Goes through generations. Arguments: the PIDs of those that were before, separated by commas, and the ways. Fact, of
 /// the last one: `{"pids": [its ancestors from the eldest, and itself]}`. Generation N is named `born-N`.
@@ -63,6 +64,7 @@ impl Generation {
         };
         match *way {
             "fork" => self.fork(rest),
+            "stay" => self.stay(rest),
             "leave" => self.leave(rest),
             "sibling" => self.sibling(rest),
             "thread-fork" => in_thread(|| self.fork(rest)),
@@ -89,6 +91,13 @@ impl Generation {
         match cloning::fork()? {
             None => self.child(rest),
             Some(_) => Ok(cloning::reap_all()?),
+        }
+    }
+
+    fn stay(self, rest: &[&str]) -> Result<()> {
+        match cloning::fork()? {
+            None => self.child(rest),
+            Some(_) => wait_for_go(),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::{fs, io, thread};
 
 use anyhow::{Context, Result, ensure};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, major, minor, renameat_with};
 use serde_json::json;
 
 use super::{FLAG, cloning, parsed, tell, word};
@@ -16,11 +17,13 @@ use super::{FLAG, cloning, parsed, tell, word};
 /// The argument that is being rewritten. Its last byte stays zero.
 static ARGUMENT: [AtomicU8; 301] = [const { AtomicU8::new(0) }; 301];
 
-/// Executes `DIRECTORY/one/program` again and again, while a thread exchanges `one` and `two`, and another one rewrites the
-/// last argument. Arguments: the directory, and how often. Facts: those of `tell-itself`.
+/// Executes `DIRECTORY/one/program` again and again, while a thread exchanges two names, and another one rewrites the last
+/// argument. Arguments: the directory, the first number and the one after
+/// the last, and the two names in the directory. Facts: those of `tell-itself`.
 pub(super) fn race(arguments: &[OsString]) -> Result<()> {
     let directory = Path::new(word(arguments, 0)?);
-    let count: u32 = parsed(arguments, 1)?;
+    let mut numbers = parsed::<u32>(arguments, 1)?..parsed(arguments, 2)?;
+    let names = [word(arguments, 3)?, word(arguments, 4)?].map(|name| directory.join(name));
     let is_over = AtomicBool::new(false);
     let rounds = |act: &dyn Fn(bool) -> Result<()>| {
         let mut sides = [false, true].into_iter().cycle();
@@ -30,17 +33,16 @@ pub(super) fn race(arguments: &[OsString]) -> Result<()> {
         anyhow::Ok(())
     };
     thread::scope(|scope| {
-        let swapper = scope.spawn(|| rounds(&|_| exchange(directory)));
+        let swapper = scope.spawn(|| rounds(&|_| exchange(&names)));
         let rewriter = scope.spawn(|| rounds(&rewrite));
-        let result = (0..count).try_for_each(|number| execute(directory, number));
+        let result = numbers.try_for_each(|number| execute(directory, number));
         is_over.store(true, Ordering::Relaxed);
         let joined = [swapper, rewriter].map(|thread| thread.join().expect("it does not panic"));
         joined.into_iter().chain([result]).collect()
     })
 }
 
-fn exchange(directory: &Path) -> Result<()> {
-    let [one, two] = ["one", "two"].map(|name| directory.join(name));
+fn exchange([one, two]: &[PathBuf; 2]) -> Result<()> {
     renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).context("exchanging names")
 }
 
@@ -92,10 +94,16 @@ fn spawn(path: &CStr, arguments: &[*mut libc::c_char]) -> io::Result<()> {
 }
 
 /// Tells which program this is. Arguments: a number and anything. Fact: `{"number", "program": {"executable": PATH,
-/// "argument"}}`.
+/// "argument", "device": "MAJOR:MINOR", "inode"}}`.
 pub(super) fn tell_itself(arguments: &[OsString]) -> Result<()> {
     let number: u32 = parsed(arguments, 0)?;
-    let executable = fs::read_link("/proc/self/exe")?;
-    let program = json!({"executable": executable, "argument": word(arguments, 1)?});
+    let file = fs::metadata("/proc/self/exe")?;
+    let device = file.dev();
+    let program = json!({
+        "executable": fs::read_link("/proc/self/exe")?,
+        "argument": word(arguments, 1)?,
+        "device": format!("{}:{}", major(device), minor(device)),
+        "inode": file.ino(),
+    });
     tell(&json!({"number": number, "program": program}))
 }

@@ -91,15 +91,15 @@ fn exec_by_any_thread_and_fork_by_any_thread_are_those_of_the_process() {
 }
 
 fn ancestors_that_end_from_the_eldest_on_stay_ancestors() {
-    expect_line(&["reaper", "fork", "fork", "fork", "fork", "end=1,2,3"], 4);
+    expect_line(&["reaper", "stay", "stay", "stay", "stay", "end=1,2,3"], 4);
 }
 
 fn ancestors_that_end_from_the_youngest_on_stay_ancestors() {
-    expect_line(&["fork", "fork", "fork", "fork", "end=3,2,1"], 4);
+    expect_line(&["stay", "stay", "stay", "stay", "end=3,2,1"], 4);
 }
 
 fn ancestors_that_end_in_disorder_stay_ancestors() {
-    expect_line(&["fork", "fork", "fork", "fork", "end=2,1,3"], 4);
+    expect_line(&["stay", "stay", "stay", "stay", "end=2,1,3"], 4);
 }
 
 fn twenty_generations_are_told_one_by_one() {

@@ -23,7 +23,6 @@ pub(crate) fn facts() -> Vec<Fact> {
     facts![
         names_of_any_bytes_come_back_exactly,
         names_that_are_text_stand_as_they_are,
-        an_argument_of_100_kib_is_told_as_far_as_it_goes_and_marked,
         a_long_path_is_told_whole,
         a_longer_path_is_told_whole_or_marked,
         a_terminal_gets_no_character_of_a_name_that_it_would_obey,
@@ -154,29 +153,6 @@ fn names_of_any_bytes_come_back_exactly() {
 fn names_that_are_text_stand_as_they_are() {
     // Cut after 15 bytes, the name is text, too.
     expect_bytes(TEXT).expect_absent("/tracer/escaped");
-}
-
-fn an_argument_of_100_kib_is_told_as_far_as_it_goes_and_marked() {
-    let long: Vec<u8> = (0..100 << 10)
-        .map(|index| b"0123456789\xff\n"[index % 12])
-        .collect();
-    let mut command = workload::command("exit", &["0"]);
-    let (pid, events) = common::observe(|| {
-        let mut child = command
-            .arg(OsStr::from_bytes(&long))
-            .spawn()
-            .expect("it starts");
-        assert!(child.wait().expect("an own child").success());
-        child.id()
-    });
-    let exec = only(&events, "process_exec", pid);
-    exec.expect("/process/args_truncated", true);
-    let arguments = bytes(exec, "process.args");
-    let [.., status, last] = &arguments[..] else {
-        panic!("in {exec}")
-    };
-    assert_eq!(status, b"0");
-    assert!(last.len() > 4096 && long.starts_with(last), "in {exec}");
 }
 
 /// Makes directories, of which each but the first few have a name of so many bytes, until a program in them has a path of
