@@ -120,12 +120,8 @@ impl Generation {
     }
 
     /// The next generation, which never returns to what its parent was doing.
-    fn child(self, rest: &[&str]) -> Result<()> {
-        let result = Generation::new(self.pids).and_then(|child| child.go(rest));
-        if let Err(error) = &result {
-            eprintln!("born: {error:#}");
-        }
-        cloning::leave(result.is_err().into())
+    fn child(self, rest: &[&str]) -> ! {
+        cloning::end(&Generation::new(self.pids).and_then(|child| child.go(rest)))
     }
 
     /// This program from the beginning, with the ways that are left.

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait};
@@ -42,6 +43,14 @@ fn told(child: i64) -> io::Result<Option<u32>> {
 pub(super) fn leave(status: i32) -> ! {
     // SAFETY: it does not return.
     unsafe { libc::_exit(status) }
+}
+
+/// Ends a child that has done what it was made for.
+pub(super) fn end(result: &Result<()>) -> ! {
+    if let Err(error) = result {
+        eprintln!("process {}: {error:#}", std::process::id());
+    }
+    leave(result.is_err().into())
 }
 
 /// Waits for a child to end, and tells how it did; `None` if there is none left.

@@ -66,7 +66,7 @@ fn pair(pids: &[u32], round: usize) -> [u32; 2] {
 fn live(round: u32, [parent, child]: [u32; 2], port: u16) -> Result<bool> {
     match fork_as(parent)? {
         Forked::Taken => return Ok(false),
-        Forked::Child => end(&live_as_parent(round, child, port)),
+        Forked::Child => cloning::end(&live_as_parent(round, child, port)),
         Forked::Parent => {}
     }
     let mut is_done = true;
@@ -84,7 +84,7 @@ fn live_as_parent(round: u32, child: u32, port: u16) -> Result<()> {
     let own = getpid();
     match fork_as(child)? {
         Forked::Taken => cloning::leave(TAKEN),
-        Forked::Child => end(&live_as_child(round, own, port)),
+        Forked::Child => cloning::end(&live_as_child(round, own, port)),
         Forked::Parent => connect(2 * round, port)?,
     }
     if !is_orphan(round) {
@@ -108,13 +108,6 @@ fn live_as_child(round: u32, parent: Pid, port: u16) -> Result<()> {
 /// Whether the child of this round sees its parent end.
 fn is_orphan(round: u32) -> bool {
     round.is_multiple_of(3)
-}
-
-fn end(result: &Result<()>) -> ! {
-    if let Err(error) = result {
-        eprintln!("lives: {error:#}");
-    }
-    cloning::leave(result.is_err().into())
 }
 
 fn connect(life: u32, port: u16) -> Result<()> {
