@@ -67,6 +67,8 @@ struct Details<'a> {
 struct Ancestor<'a> {
     pid: u32,
     entity_id: &'a str,
+    /// To the next one.
+    relation: Option<&'a str>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,16 +80,33 @@ struct Lost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     pid: u32,
-    /// PIDs of its parent, its grandparent, and that one's parent.
+    /// PIDs of its parent, its grandparent, and that one's parent, as far as they are known by birth.
     ancestors: Vec<u32>,
-    /// Its parent's `entity_id`.
+    /// The `entity_id` of the first of them.
     parent: Option<String>,
-    is_complete: bool,
+}
+
+impl Identity {
+    fn of(pid: u32, lineage: &[Ancestor<'_>]) -> Self {
+        let links = lineage.iter().zip(lineage.iter().skip(1));
+        let births = links.map_while(|(child, parent)| {
+            let is_birth = child.relation == Some("birth");
+            is_birth.then_some(parent)
+        });
+        let ancestors: Vec<_> = births.take(3).collect();
+        Self {
+            pid,
+            ancestors: ancestors.iter().map(|it| it.pid).collect(),
+            parent: ancestors.first().map(|it| it.entity_id.to_owned()),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Told {
     identity: Identity,
+    /// Whether its lineage reaches PID 1 or 2.
+    is_complete: bool,
     start: Timestamp,
     exits: u32,
     is_of_crowd: bool,
@@ -165,15 +184,10 @@ impl Births {
     }
 
     fn take_process(&mut self, line: &Line<'_>, process: &Process<'_>, details: &Details<'_>) {
-        let ancestors = details.lineage.iter().skip(1);
-        let identity = Identity {
-            pid: process.pid,
-            ancestors: ancestors.clone().take(3).map(|it| it.pid).collect(),
-            parent: ancestors.clone().next().map(|it| it.entity_id.to_owned()),
-            is_complete: details.lineage_complete == Some(true),
-        };
+        let identity = Identity::of(process.pid, &details.lineage);
         let told = || Told {
             identity: identity.clone(),
+            is_complete: details.lineage_complete == Some(true),
             start: process.start.parse().expect("RFC 3339"),
             exits: 0,
             is_of_crowd: false,
@@ -228,9 +242,11 @@ impl Births {
                 verdict.wrong(|| format!("{entity} is life {other} and life {life}"));
             }
             let parent = is_child.then(|| self.lives.get(&(life - 1))).flatten();
-            if told.identity.pid != pid
-                || !told.identity.ancestors.starts_with(&ancestors)
-                || parent.is_some_and(|parent| told.identity.parent.as_ref() != Some(parent))
+            let identity = &told.identity;
+            let is_known = identity.parent.is_some();
+            if identity.pid != pid
+                || !is_as_far_as_known(&identity.ancestors, &ancestors)
+                || parent.is_some_and(|parent| is_known && identity.parent.as_ref() != Some(parent))
                 || self
                     .executed
                     .get(&life)
@@ -239,7 +255,7 @@ impl Births {
             {
                 verdict.wrong(|| format!("life {life}, {pid} of {ancestors:?}: {told:?}"));
             }
-            verdict.missing += u64::from(told.exits == 0);
+            verdict.missing += u64::from(told.exits == 0 || !is_known);
         }
         verdict
     }
@@ -254,9 +270,14 @@ impl Births {
             verdict.wrong(|| format!("{told} of {count} have ended"));
         }
         for told in crowd {
-            let forkers = told.identity.ancestors.iter().take(2);
-            if told.exits > 1 || !forkers.clone().any(|&pid| pid == forker) {
-                verdict.wrong(|| format!("not of {forker}: {told:?}"));
+            match told.identity.ancestors[..] {
+                _ if told.exits > 1 => verdict.wrong(|| format!("ends twice: {told:?}")),
+                [] => verdict.missing += 1,
+                [first, ..] if first == forker => {}
+                [_, second, ..] if second == forker => {}
+                // The parent is the one that is missing.
+                [_] => {}
+                _ => verdict.wrong(|| format!("not of {forker}: {told:?}")),
             }
         }
         verdict
@@ -265,8 +286,7 @@ impl Births {
     /// How many processes that began since the beginning are of unknown parents.
     pub fn of_unknown_parents(&self) -> u64 {
         let processes = self.processes.values();
-        let unknown =
-            processes.filter(|told| told.start > self.since && !told.identity.is_complete);
+        let unknown = processes.filter(|told| told.start > self.since && !told.is_complete);
         unknown.count() as u64
     }
 }
@@ -275,6 +295,11 @@ impl Default for Births {
     fn default() -> Self {
         Births::new()
     }
+}
+
+/// Whether what is known of a line is true.
+fn is_as_far_as_known(known: &[u32], truth: &[u32]) -> bool {
+    known.iter().zip(truth).all(|(known, truth)| known == truth)
 }
 
 /// The last argument of the workload `exit`.
@@ -293,7 +318,9 @@ mod tests {
     fn line(action: &str, entity: &str, life: u32, lineage: &[(&str, u32)]) -> String {
         let chain: Vec<_> = lineage
             .iter()
-            .map(|(entity, pid)| format!(r#"{{"entity_id":"{entity}","pid":{pid}}}"#))
+            .map(|(entity, pid)| {
+                format!(r#"{{"entity_id":"{entity}","pid":{pid},"relation":"birth"}}"#)
+            })
             .collect();
         format!(
             r#"{{"event":{{"action":"{action}"}},"destination":{{"ip":"{}"}},
@@ -371,7 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_parent_is_missing_and_not_wrong() {
+        let mut lines = truth();
+        lines[1] = line("connection_failed", "b", 1, &CHILD[..1]);
+        lines[3] = line("process_exit", "b", 9, &CHILD[..1]);
+        assert_eq!(lives(&lines), (0, 1));
+        let verdict = births(&lines).compare_crowd(10, 2);
+        assert_eq!((verdict.wrong, verdict.missing), (0, 1), "{verdict:?}");
+    }
+
+    #[test]
     fn a_crowd_of_another_is_wrong() {
-        assert_eq!(births(&truth()).compare_crowd(11, 2).wrong, 2);
+        let others = [("b", 30), ("y", 21), ("z", 11)];
+        let lines = [line("process_exit", "b", 9, &others)];
+        assert_eq!(births(&lines).compare_crowd(10, 1).wrong, 1);
     }
 }

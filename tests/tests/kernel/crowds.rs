@@ -25,7 +25,7 @@ fn every_life_of_a_pid_is_a_process_of_its_own() {
     let verdict = births.compare_lives(expectations::pid(&fact, "forker"), &pids);
     eprintln!("{} lives: {verdict:?}", pids.len());
     verdict.expect_truth();
-    assert_eq!(births.of_unknown_parents(), 0, "{verdict:?}");
+    assert!(births.of_unknown_parents() <= verdict.lost, "{verdict:?}");
 }
 
 fn a_crowd_of_short_processes_has_no_unknown_parent_and_stays_within_the_table() {
