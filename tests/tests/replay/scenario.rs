@@ -90,7 +90,7 @@ pub(crate) struct Scenario {
 /// What reaches the state.
 pub(crate) enum Step {
     /// From the ring.
-    Event(Event<'static>),
+    Event(Box<Event<'static>>),
     /// The ring is empty.
     Advance(BootTime),
     /// The kernel's own sockets.
@@ -258,10 +258,10 @@ impl Reader {
                         complete_at: time,
                         ..self.found.take().unwrap_or_default()
                     }),
-                    _ => Step::Event(Event {
+                    _ => Step::Event(Box::new(Event {
                         time,
                         kind: self.event(time, verb, &mut words)?,
-                    }),
+                    })),
                 });
             }
         }
