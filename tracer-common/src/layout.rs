@@ -138,8 +138,10 @@ pub mod backed_up {
     pub const FORK: u32 = 1;
     /// A process ends.
     pub const EXIT: u32 = 2;
+    /// A process becomes another program.
+    pub const EXEC: u32 = 3;
     /// How many there are.
-    pub const HOOKS: u32 = 3;
+    pub const HOOKS: u32 = 4;
 }
 
 /// What differs between kernels and modes without being an offset.

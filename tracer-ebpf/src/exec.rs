@@ -4,7 +4,7 @@
 //! struct linux_binprm *bprm))`, include/trace/events/sched.h. It fires in the process, once the new
 //! memory, name and credentials are in place. The file comes from the kernel's own structures, which
 //! the program cannot rewrite; the arguments are what lies in its memory at this moment, before its
-//! first instruction.
+//! first instruction. From 7.0 on another task's exec can preempt this, and is then seen by a backup.
 
 use aya_ebpf::{
     helpers::generated::{
@@ -15,6 +15,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::warn;
+use tracer_common::layout::{BACKUPS_IF_PREEMPTED, backed_up};
 use tracer_common::record::{
     EXEC_ARGS_MAX, EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_CWD_TRUNCATED, EXEC_DELETED,
     EXEC_MEMFD, EXEC_OTHER_GROUP, EXEC_OTHER_USER, EXEC_PATH_MAX, EXEC_PATH_TRUNCATED,
@@ -23,11 +24,12 @@ use tracer_common::record::{
 };
 
 use crate::{
+    backup,
     kernel::{
         Direct, Source, file,
         layout::{layout, setting},
         membership,
-        path::{PATHS_MASK, Path, bounded},
+        path::{COMPONENT_MAX, PATHS_MASK, Path, bounded},
         source::read_remote,
         task,
     },
@@ -35,7 +37,8 @@ use crate::{
 };
 
 /// The path, the working directory, the script and the arguments each begin where the one before ends.
-const PATH_LIMIT: usize = EXEC_PATH_MAX;
+/// The last component may be the longest that there is.
+const PATH_LIMIT: usize = EXEC_PATH_MAX + COMPONENT_MAX;
 const CWD_LIMIT: usize = PATHS_MASK as usize;
 /// Arguments up to this length, in bytes, are put together with the rest; a per-CPU value is at most
 /// 32 KiB.
@@ -59,8 +62,9 @@ struct Scratch {
     strings: [u8; STRINGS],
 }
 
+/// One for each rank, since one of them can preempt another; the loader makes no more than are needed.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1 + BACKUPS_IF_PREEMPTED, 0);
 
 /// A record with room for the longest arguments.
 #[repr(C)]
@@ -69,9 +73,22 @@ struct Roomy {
     strings: [u8; STRINGS + EXEC_ARGS_MAX],
 }
 
-#[btf_tracepoint(function = "sched_process_exec")]
-fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+macro_rules! entries {
+    ($($name:ident = $rank:literal),*) => {$(
+        #[btf_tracepoint(function = "sched_process_exec")]
+        fn $name(ctx: BtfTracePointContext) -> i32 {
+            executed::<$rank>(&ctx)
+        }
+    )*};
+}
+entries! { sched_process_exec = 0, sched_process_exec_2 = 1, sched_process_exec_3 = 2 }
+
+#[inline(always)]
+fn executed<const RANK: u32>(ctx: &BtfTracePointContext) -> i32 {
+    if !backup::is_mine_among_tasks::<RANK, { backed_up::EXEC }>(ctx.arg(0)) {
+        return 0;
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(RANK) else {
         return 0;
     };
     // SAFETY: this CPU's scratch, guarded by `busy`.
@@ -82,7 +99,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         }
         (*scratch).busy = 1;
         if tell(Direct(ctx.arg(0)), Direct(ctx.arg(2)), scratch).is_none() {
-            warn!(&ctx, "an exec could not be told");
+            warn!(ctx, "an exec could not be told");
             ring::lost(kind::EXEC);
         }
         (*scratch).busy = 0;

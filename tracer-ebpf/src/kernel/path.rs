@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Longest component with its NUL: `NAME_MAX` + 1.
-const COMPONENT_MAX: usize = 256;
+pub(crate) const COMPONENT_MAX: usize = 256;
 /// Not below what is in use of a buffer for paths.
 pub(crate) const PATHS_MASK: i32 = 0x1fff;
 /// Components of a path within one mount; longer paths are cut.

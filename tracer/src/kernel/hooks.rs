@@ -113,6 +113,7 @@ impl Hook {
             _ if self.backups.is_empty() => None,
             Point::BtfTracepoint("sched_process_fork") => Some(backed_up::FORK),
             Point::BtfTracepoint("sched_process_exit") => Some(backed_up::EXIT),
+            Point::BtfTracepoint("sched_process_exec") => Some(backed_up::EXEC),
             _ => Some(backed_up::STATE),
         }
     }
@@ -215,7 +216,10 @@ const FORK: &[Way] = ways! {
 };
 
 const EXEC: &[Way] = ways! {
-    None => ["sched_process_exec" at Point::BtfTracepoint("sched_process_exec")],
+    None => [
+        "sched_process_exec" or "sched_process_exec_2" or "sched_process_exec_3"
+            at Point::BtfTracepoint("sched_process_exec")
+    ],
 };
 
 const EXIT: &[Way] = ways! {

@@ -255,6 +255,14 @@ pub(super) fn load_object(
         .override_global("SETTINGS", &settings, true)
         .override_global(aya_log::LEVEL, &options.log_level, false)
         .map_max_entries("EVENTS", options.ring_bytes)
+        .map_max_entries(
+            "SCRATCH",
+            if backups() < BACKUPS_IF_PREEMPTED {
+                1
+            } else {
+                1 + backups()
+            },
+        )
         .load(OBJECT)
         .map_err(|error| LoadError::Object(chain(&error)))
 }
