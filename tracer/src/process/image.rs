@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
+use super::content::{Content, Facts};
 use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
 
 /// Where a fact comes from.
@@ -55,6 +56,8 @@ pub struct Program {
     pub executable: Bytes,
     /// That file as its inode was at the exec (or at the tracer's start).
     pub file: Option<FileStatus>,
+    /// What is known of its content.
+    pub content: Option<Arc<Content>>,
     /// The file is in the upper layer of an overlay file system: it was made or changed there.
     pub upper_layer: bool,
     /// What it may do that whoever called exec could not.
@@ -76,6 +79,13 @@ pub struct Program {
     pub arguments_truncated: bool,
     /// Working directory at the exec (or at the tracer's start). Empty if unknown.
     pub working_directory: Bytes,
+}
+
+impl Program {
+    /// What an examination of its file has found by now.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.content.as_ref()?.facts()
+    }
 }
 
 /// A process at one moment.

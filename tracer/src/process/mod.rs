@@ -2,6 +2,8 @@
 pub mod cause;
 pub mod cgroup;
 mod cgroups;
+pub mod content;
+mod contents;
 pub mod image;
 pub mod inventory;
 mod lineage;
