@@ -11,7 +11,7 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
 /// How much is read at once.
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 64 << 10;
 
 /// For how long of not reading the rate is made up for.
 const BURST: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use rustix::process::nice;
 
 use super::digest::{Digests, Reader};
 use super::elf;
-use super::found::{Found, Missing};
+use super::found::{Found, Missing, is_young};
 use super::package::Packages;
 use crate::clock::WallOffset;
 use crate::event::BootTime;
@@ -120,6 +120,7 @@ pub struct ExaminerSink {
     filter: Filter,
     requests: SyncSender<Request>,
     counts: Arc<Counts>,
+    offset: WallOffset,
 }
 
 impl ExaminerSink {
@@ -132,7 +133,7 @@ impl ExaminerSink {
             reader: Reader::new(options.bytes_per_second),
             packages: Packages::default(),
             counts: Arc::clone(&counts),
-            offset,
+            offset: offset.clone(),
         };
         thread::Builder::new()
             .name("examiner".into())
@@ -141,6 +142,7 @@ impl ExaminerSink {
             filter,
             requests,
             counts,
+            offset,
         })
     }
 
@@ -179,6 +181,11 @@ impl Sink for ExaminerSink {
         let Some(content) = &image.program.content else {
             return;
         };
+        let executed = matches!(fact, Fact::ProcessExecuted(_));
+        let time = self.offset.unix_nanoseconds(observation.time);
+        if executed && is_young(content.version(), time) {
+            content.executed_young();
+        }
         // Whoever has exited can no longer show what it ran.
         if !content.is_wanted() || matches!(fact, Fact::ProcessExited { .. }) {
             return;
@@ -347,6 +354,7 @@ mod tests {
             filter: Filter::default(),
             requests,
             counts: Arc::default(),
+            offset: WallOffset::new(0),
         };
         let images = [image(None), image(None)];
         let contents = images

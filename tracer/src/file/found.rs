@@ -99,8 +99,8 @@ impl Found {
     /// Whether the file has had this version from `executed_at_ns` (since 1970) until now. While a process
     /// runs it nobody writes to it, so that a content as young as its exec is told from a later one.
     pub(super) fn is_still(&self, version: &FileVersion, executed_at_ns: i64) -> bool {
-        let is_settled = version.changed_ns.saturating_add(TICK_NS) < executed_at_ns;
-        is_version(&self.file, version).unwrap_or(false) && (is_settled || self.is_running())
+        let is_known = !is_young(version, executed_at_ns) || self.is_running();
+        is_known && is_version(&self.file, version).unwrap_or(false)
     }
 
     fn is_running(&self) -> bool {
@@ -111,6 +111,12 @@ impl Found {
             _ => false,
         }
     }
+}
+
+/// Whether a content was changed so shortly before a time (since 1970) that another change could have
+/// the same time.
+pub(super) fn is_young(version: &FileVersion, at_ns: i64) -> bool {
+    version.changed_ns.saturating_add(TICK_NS) >= at_ns
 }
 
 impl Missing {

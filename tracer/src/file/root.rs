@@ -4,12 +4,15 @@
 //! links are followed within that root, and nothing else is opened: no device, no pipe.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
 use rustix::io::Errno;
+
+/// How much of a file is read at once that is read by lines.
+const CHUNK: usize = 32 << 10;
 
 /// A root directory.
 #[derive(Debug)]
@@ -39,14 +42,32 @@ impl Root {
 
     /// The content of a regular file of at most `limit` bytes.
     pub(super) fn read(&self, path: &[u8], limit: u64) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        open_regular(&self.find(path)?)?
-            .take(limit + 1)
-            .read_to_end(&mut content)?;
+        let file = open_regular(&self.find(path)?)?;
+        let size = file.metadata()?.len();
+        if size > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // With room for more than there is, it is not moved while it is read.
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+        file.take(limit + 1).read_to_end(&mut content)?;
         if content.len() as u64 > limit {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(content)
+    }
+
+    /// The lines of a regular file of at most `limit` bytes, without their ends. For what is large: it
+    /// is never in memory as a whole.
+    pub(super) fn lines(
+        &self,
+        path: &[u8],
+        limit: u64,
+    ) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + use<>> {
+        let file = open_regular(&self.find(path)?)?;
+        if file.metadata()?.len() > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(BufReader::with_capacity(CHUNK, file.take(limit)).split(b'\n'))
     }
 
     /// A directory, to be listed.

@@ -21,6 +21,10 @@ pub struct Content {
     /// Somebody has been asked to examine it.
     requested: AtomicBool,
     failures: AtomicU8,
+    /// It was executed when it was so young that another content could have the same version.
+    executed_young: AtomicBool,
+    /// That happened twice.
+    ambiguous: AtomicBool,
 }
 
 /// What an examination has found.
@@ -78,6 +82,8 @@ impl Content {
             facts: OnceLock::new(),
             requested: AtomicBool::new(false),
             failures: AtomicU8::new(0),
+            executed_young: AtomicBool::new(false),
+            ambiguous: AtomicBool::new(false),
         }
     }
 
@@ -88,7 +94,16 @@ impl Content {
 
     /// What is known of it by now.
     pub fn facts(&self) -> Option<&Facts> {
-        self.facts.get()
+        let facts = self.facts.get()?;
+        (!self.ambiguous.load(Ordering::Relaxed)).then_some(facts)
+    }
+
+    /// It is executed so soon after it was changed that a further change would have had the same time. One
+    /// such exec is of one content; two may be of two, of which then nothing is known.
+    pub fn executed_young(&self) {
+        if self.executed_young.swap(true, Ordering::Relaxed) {
+            self.ambiguous.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether an examination has still to be asked for.
@@ -151,6 +166,16 @@ mod tests {
         assert!(!content.is_wanted() && !content.request());
         content.withdraw();
         assert!(content.is_wanted() && content.request());
+    }
+
+    #[test]
+    fn two_execs_within_the_time_that_a_change_can_hide_in_are_of_unknown_contents() {
+        let content = Content::new(FileVersion::default());
+        content.learn(Facts::default());
+        content.executed_young();
+        assert!(content.facts().is_some());
+        content.executed_young();
+        assert!(content.facts().is_none());
     }
 
     #[test]

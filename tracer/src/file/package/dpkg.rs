@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::fs::Dir;
 
 use self::index::Index;
+use self::status::Entry;
 use super::super::root::Root;
 use super::{Answer, CANDIDATES_MAX, Question, base_name, from_hex};
 use crate::process::content::Package;
@@ -63,13 +64,15 @@ impl Dpkg {
         let name = question.base_name();
         let mut owners = Vec::new();
         for package in index.packages_with(name)? {
-            let list = read_info(question.root, package, "list")?;
-            let listed = list.split(|&byte| byte == b'\n').filter(|listed| {
-                let path = index.path_of(package, listed);
-                base_name(path) == name && question.is_at(path)
-            });
-            for listed in listed.take(CANDIDATES_MAX) {
-                owners.push(owner(question, package, listed)?);
+            for listed in info(question.root, package, "list")? {
+                let listed = listed?;
+                let path = index.path_of(package, &listed);
+                if base_name(path) == name && question.is_at(path) {
+                    owners.push(owner(question, package, &listed)?);
+                }
+                if owners.len() > CANDIDATES_MAX {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
             }
         }
         Ok(owners)
@@ -125,21 +128,26 @@ fn is_settled(root: &Root) -> bool {
     })
 }
 
-fn read_info(root: &Root, package: &[u8], kind: &str) -> io::Result<Vec<u8>> {
+/// The lines of one of a package's files.
+fn info(
+    root: &Root,
+    package: &[u8],
+    kind: &str,
+) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
     let path = [INFO.as_bytes(), b"/", package, b".", kind.as_bytes()].concat();
-    root.read(&path, LIST_MAX)
+    root.lines(&path, LIST_MAX)
 }
 
 /// The package, and whether the file is as it brought it. A package that lists the file without being
 /// there is an error: it may be half removed.
 fn owner(question: &Question<'_>, package: &[u8], listed: &[u8]) -> io::Result<Package> {
-    let status = question.root.read(STATUS, STATUS_MAX)?;
-    let entry = status::find(&status, package).ok_or(io::ErrorKind::NotFound)?;
+    let status = question.root.lines(STATUS, STATUS_MAX)?;
+    let paragraph = status::find(status, package)?.ok_or(io::ErrorKind::NotFound)?;
+    let entry = Entry::of(&paragraph).ok_or(io::ErrorKind::InvalidData)?;
     // Not every package has digests.
-    let sums = read_info(question.root, package, "md5sums").unwrap_or_default();
-    let relative = listed.strip_prefix(b"/").unwrap_or(listed);
-    let sum = sum_of(&sums, relative).or_else(|| entry.conffile_sum(listed));
-    let expected: Option<[u8; 16]> = sum.and_then(from_hex);
+    let sum = info(question.root, package, "md5sums").map(|sums| sum_of(sums, listed));
+    let sum = sum.ok().flatten().or_else(|| entry.conffile_sum(listed));
+    let expected: Option<[u8; 16]> = sum.as_deref().and_then(from_hex);
     let found = question.digests.map(|digests| digests.md5);
     let intact = expected
         .zip(found)
@@ -147,11 +155,12 @@ fn owner(question: &Question<'_>, package: &[u8], listed: &[u8]) -> io::Result<P
     Ok(entry.package(intact))
 }
 
-/// The digest in lines of `DIGEST  PATH`, without a slash before the path.
-fn sum_of<'a>(sums: &'a [u8], path: &[u8]) -> Option<&'a [u8]> {
-    sums.split(|&byte| byte == b'\n').find_map(|line| {
+/// The digest of a file in lines of `DIGEST  PATH`, without a slash before the path.
+fn sum_of(sums: impl Iterator<Item = io::Result<Vec<u8>>>, listed: &[u8]) -> Option<Vec<u8>> {
+    let path = listed.strip_prefix(b"/").unwrap_or(listed);
+    sums.map_while(Result::ok).find_map(|line| {
         let (sum, rest) = line.split_at_checked(32)?;
-        (rest.strip_prefix(b"  ")? == path).then_some(sum)
+        (rest.strip_prefix(b"  ")? == path).then(|| sum.to_vec())
     })
 }
 

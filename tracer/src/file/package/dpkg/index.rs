@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use rustix::fs::Dir;
 
 use super::super::{CANDIDATES_MAX, base_name};
-use super::{DIVERSIONS, INFO, LIST_MAX, read_info};
+use super::{DIVERSIONS, INFO, LIST_MAX, info};
 use crate::file::root::Root;
 
 /// The lowest bits of an entry are the number of the package, the others are of the name's hash.
@@ -50,7 +50,7 @@ impl Index {
         for entry in Dir::new(root.directory(INFO.as_bytes())?)? {
             let entry = entry?;
             if let Some(package) = entry.file_name().to_bytes().strip_suffix(b".list") {
-                index.add(package, &read_info(root, package, "list")?)?;
+                index.add(package, info(root, package, "list")?)?;
             }
         }
         index.entries.sort_unstable();
@@ -59,10 +59,14 @@ impl Index {
         Ok(index)
     }
 
-    fn add(&mut self, package: &[u8], list: &[u8]) -> io::Result<()> {
+    fn add(
+        &mut self,
+        package: &[u8],
+        list: impl Iterator<Item = io::Result<Vec<u8>>>,
+    ) -> io::Result<()> {
         let number = self.packages.len();
-        for line in list.split(|&byte| byte == b'\n') {
-            let hash = hash(base_name(self.path_of(package, line)));
+        for line in list {
+            let hash = hash(base_name(self.path_of(package, &line?)));
             self.entries.push(hash | number as u64);
         }
         self.packages.push(package.into());
@@ -108,14 +112,13 @@ fn hash(name: &[u8]) -> u64 {
 fn read_diversions(
     root: &Root,
 ) -> io::Result<HashMap<Box<[u8]>, Diversion, foldhash::fast::RandomState>> {
-    let text = match root.read(DIVERSIONS, LIST_MAX) {
+    let lines: Vec<Vec<u8>> = match root.lines(DIVERSIONS, LIST_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        read => read?,
+        lines => lines?.collect::<io::Result<_>>()?,
     };
-    let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
-    let diversions = lines.as_chunks::<3>().0.iter().map(|&[from, to, by]| {
-        let (to, by) = (to.into(), by.into());
-        (from.into(), Diversion { to, by })
+    let diversions = lines.as_chunks::<3>().0.iter().map(|[from, to, by]| {
+        let (to, by) = (to.as_slice().into(), by.as_slice().into());
+        (from.as_slice().into(), Diversion { to, by })
     });
     Ok(diversions.collect())
 }

@@ -1,6 +1,8 @@
 //! What dpkg's `status` says of a package.
 //!
-//! In: the text of the file, and the name of a package's list. Out: its paragraph, if all its files are there.
+//! In: the lines of the file, and the name of a package's list. Out: its paragraph, if all its files are there.
+
+use std::io;
 
 use bytes::Bytes;
 
@@ -27,30 +29,24 @@ const COMPLETE: [&[u8]; 5] = [
 
 /// The paragraph of the package whose list has the name `NAME` or `NAME:ARCHITECTURE`, unless it is half
 /// installed or half removed.
-pub(super) fn find<'a>(status: &'a [u8], list: &[u8]) -> Option<Entry<'a>> {
-    let mut parts = list.splitn(2, |&byte| byte == b':');
-    let (name, architecture) = (parts.next()?, parts.next());
-    let mut rest = status;
-    while !rest.is_empty() {
-        let (paragraph, next) = split_paragraph(rest);
-        rest = next;
-        // A look at the first field spares most of the others.
-        if field(paragraph, b"Package") == Some(name)
-            && let Some(entry) = Entry::of(paragraph)
-            && architecture.is_none_or(|wanted| entry.architecture == wanted)
-        {
-            return Some(entry);
+pub(super) fn find(
+    status: impl Iterator<Item = io::Result<Vec<u8>>>,
+    list: &[u8],
+) -> io::Result<Option<Vec<u8>>> {
+    let mut paragraph = Vec::new();
+    for line in status.chain([Ok(Vec::new())]) {
+        let line = line?;
+        if !line.is_empty() {
+            paragraph.extend_from_slice(&line);
+            paragraph.push(b'\n');
+            continue;
         }
+        if Entry::of(&paragraph).is_some_and(|entry| entry.has_list(list)) {
+            return Ok(Some(paragraph));
+        }
+        paragraph.clear();
     }
-    None
-}
-
-/// Up to the next empty line, and what comes after it.
-fn split_paragraph(text: &[u8]) -> (&[u8], &[u8]) {
-    match text.windows(2).position(|pair| pair == b"\n\n") {
-        Some(end) => (&text[..=end], &text[end + 2..]),
-        None => (text, b""),
-    }
+    Ok(None)
 }
 
 /// The value of a field, up to the end of its line.
@@ -63,7 +59,8 @@ fn field<'a>(paragraph: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(paragraph: &'a [u8]) -> Option<Self> {
+    /// What a paragraph says, unless the package is half installed or half removed.
+    pub(super) fn of(paragraph: &'a [u8]) -> Option<Self> {
         let word = |name| field(paragraph, name).filter(|word| word.len() <= WORD_MAX);
         let state = field(paragraph, b"Status")?
             .rsplit(|&byte| byte == b' ')
@@ -77,8 +74,15 @@ impl<'a> Entry<'a> {
         })
     }
 
+    fn has_list(&self, list: &[u8]) -> bool {
+        let architecture = list.strip_prefix(self.name);
+        architecture.is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix(b":") == Some(self.architecture)
+        })
+    }
+
     /// The digest of a file that its administrator may change.
-    pub(super) fn conffile_sum(&self, path: &[u8]) -> Option<&'a [u8]> {
+    pub(super) fn conffile_sum(&self, path: &[u8]) -> Option<Vec<u8>> {
         self.conffiles
             .split(|&byte| byte == b'\n')
             .find_map(|line| {
@@ -86,7 +90,7 @@ impl<'a> Entry<'a> {
                     .strip_prefix(b" ")?
                     .strip_prefix(path)?
                     .strip_prefix(b" ")?;
-                rest.split(|&byte| byte == b' ').next()
+                Some(rest.split(|&byte| byte == b' ').next()?.to_vec())
             })
     }
 
