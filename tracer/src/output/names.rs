@@ -3,6 +3,7 @@
 use crate::event::{Errno, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
+use crate::process::content::{Facts, PackageKind};
 use crate::process::image::{Image, Provenance, Relation};
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
@@ -141,16 +142,27 @@ pub fn certainty(certainty: Certainty) -> &'static str {
 /// The `tracer.flags` that a process has.
 pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
     let program = &image.program;
+    let facts = program.facts();
     let flags = [
         (program.memfd, "memfd"),
         (program.deleted, "deleted"),
         (program.executable_truncated, "executable_truncated"),
         (image.kernel_thread, "kernel_thread"),
         (image.key_rounded, "start_rounded"),
+        (facts.is_some_and(Facts::is_unpackaged), "unpackaged"),
+        (facts.is_some_and(Facts::is_altered), "altered"),
     ];
     flags
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
+}
+
+/// `package.type`.
+pub fn package_kind(kind: PackageKind) -> &'static str {
+    match kind {
+        PackageKind::Deb => "deb",
+        PackageKind::Rpm => "rpm",
+    }
 }
 
 /// `tracer.lost.unit`.
