@@ -14,6 +14,7 @@ mod endings;
 mod existing;
 mod failures;
 mod fast_open;
+mod files;
 mod io_uring;
 mod kernel_owned;
 mod ledger;
@@ -70,6 +71,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("cause", cause::facts()),
         ("belonging", belonging::facts()),
         ("containers", containers::facts()),
+        ("files", files::facts()),
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
