@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::event::{
-    BootTime, CgroupId, Endpoints, Errno, FileVersion, Name, ProcessKey, Session, SocketId, Totals,
-    Tty,
+    BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, Name, Privileges,
+    ProcessKey, Session, SocketId, Totals, Tty,
 };
 use tracer::host::Host;
 
@@ -22,7 +22,8 @@ use tracer::output::users::Users;
 use tracer::process::cause::{Cause, Certainty};
 use tracer::process::cgroup::Cgroup;
 use tracer::process::content::{Content, Facts, Origin, Package, PackageKind};
-use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
+use tracer::process::fingerprint::Derived;
+use tracer::process::image::{Brief, Image, Parent, Program, Provenance, Relation};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -71,6 +72,21 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
             executable: Bytes::copy_from_slice(executable.as_bytes()),
             arguments: Some(Bytes::copy_from_slice(arguments)),
             working_directory: Bytes::from_static(b"/root"),
+            invoked_as: Name(comm),
+            file: Some(FileStatus {
+                version: FileVersion {
+                    id: FileId {
+                        device: 8 << 20 | 1,
+                        inode: 1_000_000 + u64::from(tgid),
+                    },
+                    size: 314_159,
+                    changed_ns: 1_700_000_000_123_456_789,
+                },
+                mode: 0o100_755,
+                links: 1,
+                owner: 0,
+                group: 0,
+            }),
             ..Program::default()
         }),
         cgroup: Some(cgroup(3, b"/system.slice/ssh.service")),
@@ -78,9 +94,11 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
         namespace_pid: None,
         has_host_root: true,
         parent: Parent::Root,
+        present_parent: None,
         provenance: Provenance::Kernel,
         depth: 0,
         cause: None,
+        fingerprint: Derived::default(),
     }
 }
 
@@ -191,6 +209,13 @@ pub fn awkward() -> Arc<Image> {
         arguments_truncated: true,
         working_directory: Bytes::from_static("/tmp/\u{202e}dir".as_bytes()),
         deleted: true,
+        upper_layer: true,
+        privileges: Privileges {
+            setuid: true,
+            ..Privileges::default()
+        },
+        script: Bytes::from_static(b"/tmp/\xffscript"),
+        invoked_as: Name(*b"script\0\0\0\0\0\0\0\0\0\0"),
         ..Program::default()
     };
     let plain = examined(
@@ -200,12 +225,14 @@ pub fn awkward() -> Arc<Image> {
         },
         packaged(b"curl\xff\x1b", false),
     );
+    let reaper = image(900, "a\\b", "/usr/bin/reaper", b"reaper\0");
     let provenance = Provenance::Procfs;
     let (name, parent) = (Name(name), Parent::Unknown);
     let euid = Some(4_000_000_000);
     Arc::new(Image {
         name,
         parent,
+        present_parent: Some(Arc::new(Brief::from(&reaper))),
         provenance,
         euid,
         cgroup: Some(cgroup(6, b"/lxc.payload.\xff\x1bname")),

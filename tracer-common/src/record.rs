@@ -79,6 +79,13 @@ pub struct Task {
     pub flags: u32,
     /// `comm` of the thread group's leader, NUL-terminated.
     pub comm: [u8; 16],
+    /// `start_boottime` of its present parent, in nanoseconds.
+    pub parent_start_ns: u64,
+    /// Thread group of its present parent, in the initial PID namespace; 0 if it has none or it could not
+    /// be read.
+    pub parent_tgid: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
 /// A cgroup.
@@ -430,15 +437,15 @@ const _: () = {
     assert!(size_of::<CgroupMkdir>() == 1056);
     assert!(size_of::<CgroupRmdir>() == 32);
     assert!(size_of::<CgroupAttach>() == 1072);
-    assert!(size_of::<Task>() == 40);
+    assert!(size_of::<Task>() == 56);
     assert!(size_of::<Endpoints>() == 48);
-    assert!(size_of::<Socket>() == 120);
+    assert!(size_of::<Socket>() == 136);
     assert!(size_of::<Established>() == 72);
     assert!(size_of::<Subflow>() == 80);
     assert!(size_of::<Close>() == 112);
     assert!(size_of::<Reset>() == 24);
-    assert!(size_of::<Fork>() == 120);
+    assert!(size_of::<Fork>() == 136);
     assert!(size_of::<File>() == 48);
-    assert!(size_of::<Exec>() == 168);
-    assert!(size_of::<Exit>() == 64);
+    assert!(size_of::<Exec>() == 184);
+    assert!(size_of::<Exit>() == 80);
 };

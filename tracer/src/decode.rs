@@ -481,7 +481,16 @@ fn task(bytes: &[u8; size_of::<record::Task>()]) -> Task {
         euid: readable.then(|| field!(bytes, record::Task, euid)),
         kernel_thread: flags & record::TASK_KERNEL_THREAD != 0,
         name: name(field!(bytes, record::Task, comm)),
+        parent: process(
+            field!(bytes, record::Task, parent_tgid),
+            field!(bytes, record::Task, parent_start_ns),
+        ),
     }
+}
+
+/// The process of this PID, unless that is the idle task's.
+fn process(tgid: u32, start_ns: u64) -> Option<ProcessKey> {
+    (tgid != 0).then_some(ProcessKey { tgid, start_ns })
 }
 
 /// The name without what follows its first NUL, so that equal names are equal. All bytes at once,

@@ -62,6 +62,8 @@ pub struct Task {
     pub kernel_thread: bool,
     /// `comm` of the process (of the thread, where `start_ns` is unknown).
     pub name: Name,
+    /// Its parent at that moment; `None` if it has none or it is not known.
+    pub parent: Option<ProcessKey>,
 }
 
 /// A cgroup. IDs are not used again.

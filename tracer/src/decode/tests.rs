@@ -45,6 +45,9 @@ impl Bytes {
             .u32(1000)
             .u32(flags)
             .padded(b"curl\0junk")
+            .u64(55)
+            .u32(4210)
+            .u32(0)
     }
     fn cgroup(self, node: u64) -> Self {
         self.u64(node).u32(4).u32(0)
@@ -209,6 +212,10 @@ fn task_has_name_up_to_the_nul() {
             start_ns: Some(77),
             euid: Some(1000),
             kernel_thread: false,
+            parent: Some(ProcessKey {
+                tgid: 4210,
+                start_ns: 55,
+            }),
             name: Name(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
         }
     );

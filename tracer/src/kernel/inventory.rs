@@ -105,8 +105,8 @@ fn existing_key(record: &Record) -> ProcessKey {
 fn existing(record: &Record) -> ExistingProcess {
     let key = existing_key(record);
     let parent = ProcessKey {
-        tgid: u32_at(record, offset_of!(ExistingTask, parent_tgid)),
-        start_ns: u64_at(record, offset_of!(ExistingTask, parent_start_ns)),
+        tgid: u32_at(record, TASK + offset_of!(Task, parent_tgid)),
+        start_ns: u64_at(record, TASK + offset_of!(Task, parent_start_ns)),
     };
     let kernel_thread = u32_at(record, TASK + offset_of!(Task, flags)) & TASK_KERNEL_THREAD != 0;
     let flags = u32_at(record, offset_of!(ExistingTask, flags));

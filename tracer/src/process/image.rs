@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
 use super::content::{Content, Facts};
+use super::fingerprint::{Derived, Fingerprint};
 use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
 
 /// Where a fact comes from.
@@ -79,6 +80,10 @@ pub struct Program {
     pub arguments_truncated: bool,
     /// Working directory at the exec (or at the tracer's start). Empty if unknown.
     pub working_directory: Bytes,
+    /// The first `comm`: the name of the path that was executed. Empty if unknown.
+    pub invoked_as: Name,
+    /// See [`Image::fingerprint`].
+    pub shape: Derived<[u8; 32]>,
 }
 
 impl Program {
@@ -113,12 +118,16 @@ pub struct Image {
     pub has_host_root: bool,
     /// Who gave birth to it.
     pub parent: Parent,
+    /// Its parent when it was last heard of, if that is another process.
+    pub present_parent: Option<Arc<Brief>>,
     /// Where the existence of the process is known from.
     pub provenance: Provenance,
     /// Number of ancestors in the chain.
     pub depth: u32,
     /// What led to its fork, as far as that can be told.
     pub cause: Option<Arc<Cause>>,
+    /// See [`Image::fingerprint`].
+    pub fingerprint: Derived<Fingerprint>,
 }
 
 impl Image {
@@ -186,6 +195,18 @@ pub struct Brief {
     pub program: Arc<Program>,
 }
 
+impl Brief {
+    /// A process of which nothing else is known.
+    pub fn unknown(key: ProcessKey) -> Self {
+        Self {
+            key,
+            key_rounded: false,
+            name: Name::default(),
+            program: Arc::default(),
+        }
+    }
+}
+
 impl From<&Image> for Brief {
     fn from(image: &Image) -> Self {
         Self {
@@ -215,9 +236,11 @@ impl Image {
             namespace_pid: None,
             has_host_root: false,
             parent: Parent::Root,
+            present_parent: None,
             provenance: Provenance::Kernel,
             depth: 0,
             cause: None,
+            fingerprint: Derived::default(),
         }
     }
 }

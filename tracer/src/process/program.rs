@@ -4,6 +4,7 @@
 
 use bytes::{BufMut as _, Bytes};
 
+use super::fingerprint::Derived;
 use super::image::Program;
 use super::strings::Strings;
 use crate::event::Exec;
@@ -17,7 +18,7 @@ impl Program {
             content: None,
             upper_layer: exec.upper_layer,
             privileges: exec.privileges,
-            script: copy(exec.script, strings),
+            script: script(exec, strings),
             script_truncated: exec.script_truncated,
             executable_truncated: exec.path_truncated,
             memfd: exec.memfd,
@@ -25,6 +26,8 @@ impl Program {
             arguments: (!exec.args_unreadable).then(|| copy(exec.args, strings)),
             arguments_truncated: exec.args_truncated,
             working_directory: working_directory(exec, strings),
+            invoked_as: exec.task.name,
+            shape: Derived::default(),
         }
     }
 }
@@ -65,6 +68,21 @@ fn path(components: &[u8], truncated: bool, strings: &mut Strings) -> Bytes {
     })
 }
 
+/// What exec was called with, which is relative to the working directory unless it begins with a slash.
+fn script(exec: &Exec<'_>, strings: &mut Strings) -> Bytes {
+    let script = exec.script;
+    if script.is_empty() || script.starts_with(b"/") || exec.cwd_truncated {
+        return copy(script, strings);
+    }
+    let directory = path(exec.cwd, false, strings);
+    let script = script.strip_prefix(b"./").unwrap_or(script);
+    strings.cut(directory.len() + 1 + script.len(), |out| {
+        out.put_slice(&directory);
+        out.put_u8(b'/');
+        out.put_slice(script);
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +110,7 @@ mod tests {
             start_ns: Some(1),
             euid: Some(0),
             kernel_thread: false,
+            parent: None,
             name: Name::default(),
         };
         Exec {
@@ -132,6 +151,28 @@ mod tests {
             ..exec(b"init\0", b"")
         };
         assert_eq!(executed(&unknown).working_directory, "");
+    }
+
+    #[test]
+    fn a_script_is_where_exec_looked_for_it() {
+        for (script, cwd, expected) in [
+            (&b"/opt/job"[..], &b"root\0"[..], &b"/opt/job"[..]),
+            (b"./job", b"root\0", b"/root/job"),
+            (b"bin/job", b"", b"/bin/job"),
+            (b"", b"root\0", b""),
+        ] {
+            let exec = Exec {
+                script,
+                ..exec(b"dash\0bin\0", cwd)
+            };
+            assert_eq!(executed(&exec).script, expected);
+        }
+        let cut = Exec {
+            script: b"job",
+            cwd_truncated: true,
+            ..exec(b"dash\0bin\0", b"deep\0")
+        };
+        assert_eq!(executed(&cut).script, "job");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::file;
 use super::object::{Key, Object, key, write_bytes, write_list, write_word};
 use crate::clock::UtcClock;
 use crate::event::{BootTime, ProcessKey};
@@ -16,6 +17,7 @@ use crate::output::users::Users;
 use crate::output::{names, text};
 use crate::process::cgroup::{Cgroup, Container};
 use crate::process::content::{Facts, Origin, Package};
+use crate::process::fingerprint::Fingerprint;
 use crate::process::image::{Brief, Image, Parent, Program, Provenance};
 
 const SETS: usize = 128;
@@ -60,6 +62,7 @@ impl Processes {
     pub(super) fn new(identities: Identities, clock: UtcClock, users: Users) -> Self {
         let renderer = Renderer {
             identities,
+            file_clock: clock.clone(),
             clock,
             users,
             escaped: Vec::new(),
@@ -122,26 +125,7 @@ impl Processes {
 
     /// Who somebody is, without lineage and arguments.
     pub(super) fn write_brief(&self, process: &Brief, object: &mut Object<'_>) {
-        self.renderer
-            .identity(process.key, process.key_rounded, object);
-        let mut escaped = Vec::new();
-        for (field, key, bytes) in [
-            ("name", key!("name"), process.name.as_bytes()),
-            (
-                "executable",
-                key!("executable"),
-                &process.program.executable,
-            ),
-        ] {
-            let escape = text::needs_escaping(bytes);
-            escaped.extend(escape.then_some(field));
-            if !bytes.is_empty() {
-                object.bytes(key, bytes, escape);
-            }
-        }
-        if !escaped.is_empty() {
-            object.words(key!("escaped"), &escaped);
-        }
+        self.renderer.brief(process, object);
     }
 
     /// Drops what is kept of a process that has exited.
@@ -167,6 +151,8 @@ struct Ancestor {
 struct Renderer {
     identities: Identities,
     clock: UtcClock,
+    /// For times of files, which are of other seconds than events.
+    file_clock: UtcClock,
     users: Users,
     /// The fields that had to be escaped.
     escaped: Vec<&'static str>,
@@ -280,6 +266,29 @@ impl Renderer {
         }
     }
 
+    /// Who somebody is, without lineage and arguments.
+    fn brief(&self, process: &Brief, object: &mut Object<'_>) {
+        self.identity(process.key, process.key_rounded, object);
+        let mut escaped = Vec::new();
+        for (field, key, bytes) in [
+            ("name", key!("name"), process.name.as_bytes()),
+            (
+                "executable",
+                key!("executable"),
+                &process.program.executable,
+            ),
+        ] {
+            let escape = text::needs_escaping(bytes);
+            escaped.extend(escape.then_some(field));
+            if !bytes.is_empty() {
+                object.bytes(key, bytes, escape);
+            }
+        }
+        if !escaped.is_empty() {
+            object.words(key!("escaped"), &escaped);
+        }
+    }
+
     fn identity(&self, key: ProcessKey, rounded: bool, object: &mut Object<'_>) {
         object.word(key!("entity_id"), self.identities.process(key, rounded));
         object.number(key!("pid"), key.tgid);
@@ -384,6 +393,11 @@ impl Renderer {
             self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
         }
         self.line = line;
+        if let Some(parent) = &image.present_parent {
+            object.object(key!("present_parent"), |object| self.brief(parent, object));
+        }
+        object.word(key!("fingerprint"), hexadecimal(image.fingerprint()));
+        self.program(&image.program, object);
         if let Some(cgroup) = &image.cgroup {
             self.cgroup(cgroup, object);
         }
@@ -394,6 +408,15 @@ impl Renderer {
             object.hex(key!("build_id"), build_id);
         }
         self.marks(image, facts, object);
+    }
+
+    /// What it runs, beyond what `process` says.
+    fn program(&mut self, program: &Program, object: &mut Object<'_>) {
+        self.text("tracer.script", key!("script"), &program.script, object);
+        if let Some(file) = &program.file {
+            let clock = &mut self.file_clock;
+            object.object(key!("file"), |object| file::write(file, clock, object));
+        }
     }
 
     /// Writes a lineage of which no name and no path needs escaping. Returns whether it is one; if
@@ -514,6 +537,15 @@ fn write_provenance(image: &Image, facts: Option<&Facts>, object: &mut Object<'_
 /// Whether the name or the path of an image needs escaping.
 fn needs_escaping(image: &Image) -> bool {
     text::needs_escaping(image.name.as_bytes()) || text::needs_escaping(&image.program.executable)
+}
+
+fn hexadecimal(fingerprint: Fingerprint) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|index| {
+        let byte = fingerprint[index / 2];
+        let digit = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
+        DIGITS[usize::from(digit)]
+    })
 }
 
 fn write_user(id: u32, name: Option<&str>, user: &mut Object<'_>) {
