@@ -85,6 +85,7 @@ pub(crate) struct Scenario {
 }
 
 /// What reaches the state.
+#[allow(clippy::large_enum_variant, reason = "a scenario has some dozens")]
 pub(crate) enum Step {
     /// From the ring.
     Event(Event<'static>),
