@@ -195,16 +195,15 @@ fn a_file_that_is_swapped_after_the_exec_never_lends_its_hash() {
         });
         rounds.collect::<HashMap<_, _>>()
     });
-    let mut told = 0;
-    for event in &events {
-        let Some(hash) = event.pid().and_then(|pid| hash_of.get(&pid)) else {
-            continue;
-        };
-        told += 1;
-        let is_program = event.get("/process/executable") == path.to_str().map(Into::into).as_ref();
-        if is_program && let Some(told) = event.get("/process/hash/sha256") {
-            assert_eq!(told, hash.as_str(), "{event}");
+    let path = path.to_str().expect("UTF-8");
+    let is_of_program = |event: &&Event| event.get("/process/executable") == Some(&path.into());
+    let mut count = 0;
+    for event in events.iter().filter(is_of_program) {
+        let pid = event.pid().expect("it is about a process");
+        if let Some(told) = event.get("/process/hash/sha256") {
+            assert_eq!(told, hash_of[&pid].as_str(), "{event}");
         }
+        count += 1;
     }
-    assert!(told >= 2 * ROUNDS, "each begins and ends");
+    assert_eq!(count, 2 * ROUNDS, "each begins and ends");
 }

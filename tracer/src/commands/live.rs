@@ -32,6 +32,7 @@ use crate::{
     observation::{Observation, Sink},
     output::{
         Context,
+        names::HookNames,
         sink::LineSink,
         users::Users,
         writer::{Chunks, Writer},
@@ -317,35 +318,39 @@ fn sinks(
     mut metrics: MetricsSink,
     mut files: Option<ExaminerSink>,
 ) -> Sinks {
-    let hidden = (!config.include_self).then_some(facts.own_key);
-    *metrics.filter_mut() = Filter {
-        hidden,
+    // Until the command's process is known, nobody's events are shown.
+    let scope = Filter {
+        hidden: (!config.include_self).then_some(facts.own_key),
+        only_tree: (!config.command.is_empty()).then_some(NOBODY),
         ..Filter::hiding(facts.own_key)
     };
-    let context = Context {
-        host: Host::read(),
-        offset: offset.clone(),
-        hooks: facts.hooks,
-        users: Users::of_host(),
-        netns: netns::Names::of_host(),
-    };
-    // Until the command's process is known, nobody's events are shown.
-    let only_tree = (!config.command.is_empty()).then_some(NOBODY);
-    metrics.filter_mut().only_tree = only_tree;
-    if let Some(files) = &mut files {
-        *files.filter_mut() = metrics.filter_mut().clone();
-    }
     let filter = Filter {
-        hidden,
-        only_tree,
+        hidden: scope.hidden,
+        only_tree: scope.only_tree,
         ..config.filter.clone()
     };
-    let mut lines = config.output.sink(context, filter, chunks);
+    if let Some(files) = &mut files {
+        files.filter_mut().clone_from(&scope);
+    }
+    *metrics.filter_mut() = scope;
+    let mut lines = config
+        .output
+        .sink(context(facts.hooks, offset), filter, chunks);
     lines.hold();
     Sinks {
         lines,
         metrics,
         files,
+    }
+}
+
+fn context(hooks: HookNames, offset: &WallOffset) -> Context {
+    Context {
+        host: Host::read(),
+        offset: offset.clone(),
+        hooks,
+        users: Users::of_host(),
+        netns: netns::Names::of_host(),
     }
 }
 

@@ -7,5 +7,6 @@ mod digest;
 mod elf;
 pub mod examiner;
 mod found;
+pub mod outcome;
 mod package;
 mod root;

@@ -22,7 +22,7 @@ use self::processes::{ByProcess, Labels};
 use self::transfer::{Bytes, Transfer};
 use crate::commands::{VERSION, target};
 use crate::event::Totals;
-use crate::file::examiner::{Counts, Outcome};
+use crate::file::outcome::{Counts, Outcome};
 use crate::filter::Filter;
 use crate::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use crate::output::action::Action;

@@ -43,6 +43,13 @@ pub(super) struct Rendered {
     pub(super) tracer: Vec<u8>,
 }
 
+impl Rendered {
+    fn is_of(&self, image: &Arc<Image>) -> bool {
+        let kept = self.image.as_ref();
+        kept.is_some_and(|kept| Arc::ptr_eq(kept, image))
+    }
+}
+
 /// Images with the same place share four ways, which are replaced in turn.
 #[derive(Default)]
 struct Set {
@@ -79,14 +86,9 @@ impl Processes {
 
     /// The texts of an image. `now` is the time of the event.
     pub(super) fn rendered(&mut self, image: &Arc<Image>, now: BootTime) -> &Rendered {
-        let holds = |way: &Rendered| {
-            way.image
-                .as_ref()
-                .is_some_and(|kept| Arc::ptr_eq(kept, image))
-        };
         let set = &mut self.sets[place(image.key)];
-        if let Some(way) = set.ways.iter().position(holds) {
-            if set.ways[way].has_facts || image.program.facts().is_none() {
+        if let Some(way) = set.ways.iter().position(|way| way.is_of(image)) {
+            if set.ways[way].has_facts == image.program.facts().is_some() {
                 return &set.ways[way];
             }
             set.ways[way].image = None;

@@ -1,3 +1,5 @@
+//! A database of dpkg, written by hand: what it says of a file.
+
 use std::fs;
 use std::path::Path;
 
