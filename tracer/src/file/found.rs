@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
 
 use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_getres};
 
 use super::root::{Root, is_same_file, open_regular};
 use crate::event::FileVersion;
@@ -18,9 +20,10 @@ use crate::process::image::Image;
 /// Ancestors in whose root directories a path is looked for.
 const ANCESTORS: usize = 16;
 
-/// A change within so many nanoseconds of another one may have the same time: the kernel counts in ticks of
-/// at most 10 ms.
-const TICK_NS: i64 = 20_000_000;
+/// A change within so many nanoseconds of another one may have the same time: the kernel takes it from its
+/// coarse clock, which moves by ticks. A millisecond more is for what the wall clock is set by.
+static TICK_NS: LazyLock<i64> =
+    LazyLock::new(|| clock_getres(ClockId::RealtimeCoarse).tv_nsec + 1_000_000);
 
 /// File systems whose files have another device number for programs than within the kernel.
 const OWN_DEVICES: [u32; 3] = [
@@ -116,7 +119,7 @@ impl Found {
 /// Whether a content was changed so shortly before a time (since 1970) that another change could have
 /// the same time.
 pub(super) fn is_young(version: &FileVersion, at_ns: i64) -> bool {
-    version.changed_ns.saturating_add(TICK_NS) >= at_ns
+    version.changed_ns.saturating_add(*TICK_NS) >= at_ns
 }
 
 impl Missing {
