@@ -21,6 +21,7 @@ use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
 use tracer::process::cause::{Cause, Certainty};
 use tracer::process::cgroup::Cgroup;
+use tracer::process::content::{Content, Facts, Origin, Package, PackageKind};
 use tracer::process::fingerprint::Derived;
 use tracer::process::image::{Brief, Image, Parent, Program, Provenance, Relation};
 
@@ -116,6 +117,36 @@ pub fn child_of(parent: &Arc<Image>, relation: Relation, child: Image) -> Arc<Im
     })
 }
 
+/// What an examination has found of an executed file.
+fn examined(image: Image, facts: Facts) -> Image {
+    let content = Content::new(FileVersion::default());
+    content.learn(facts);
+    let program = Program {
+        content: Some(Arc::new(content)),
+        ..(*image.program).clone()
+    };
+    Image {
+        program: Arc::new(program),
+        ..image
+    }
+}
+
+/// A file as its package brought it, or not.
+fn packaged(name: &'static [u8], intact: bool) -> Facts {
+    let package = Package {
+        kind: PackageKind::Deb,
+        name: Bytes::from_static(name),
+        version: Bytes::from_static(b"7.88.1-10+deb12u8"),
+        architecture: Bytes::from_static(b"amd64"),
+        intact: Some(intact),
+    };
+    Facts {
+        sha256: Some([0xa5; 32]),
+        build_id: Some([0x0f; 20].into()),
+        origin: Origin::Package(Box::new(package)),
+    }
+}
+
 /// `curl` in a shell in a session of `sshd`.
 pub fn curl() -> Arc<Image> {
     let old = |image: Image| Image {
@@ -136,6 +167,7 @@ pub fn curl() -> Arc<Image> {
         old(image(4210, "bash", "/usr/bin/bash", b"-bash\0")),
     );
     let arguments = b"curl\0-s\0https://example.org\0";
+    let image = image(4312, "curl", "/usr/bin/curl", arguments);
     let curl = Image {
         cgroup: Some(cgroup(4, b"/user.slice/user-0.slice/session-3.scope")),
         session: Session {
@@ -144,7 +176,7 @@ pub fn curl() -> Arc<Image> {
             tty: Some(Tty(136 << 20 | 1)),
         },
         cause: Some(cause()),
-        ..image(4312, "curl", "/usr/bin/curl", arguments)
+        ..examined(image, packaged(b"curl", true))
     };
     child_of(&bash, Relation::Birth, curl)
 }
@@ -153,11 +185,17 @@ pub fn curl() -> Arc<Image> {
 pub fn server() -> Arc<Image> {
     let path = b"/kubepods.slice/kubepods-pod0d4a5b1c_1111_2222_3333_444455556666.slice/\
         cri-containerd-3f4b0c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0.scope";
+    let facts = Facts {
+        sha256: Some([0x5a; 32]),
+        origin: Origin::Unpackaged,
+        ..Facts::default()
+    };
+    let image = image(4400, "server", "/bin/server", b"server\0");
     Arc::new(Image {
         cgroup: Some(cgroup(5, path)),
         namespace_pid: Some(1),
         has_host_root: false,
-        ..image(4400, "server", "/bin/server", b"server\0")
+        ..examined(image, facts)
     })
 }
 
@@ -180,17 +218,21 @@ pub fn awkward() -> Arc<Image> {
         invoked_as: Name(*b"script\0\0\0\0\0\0\0\0\0\0"),
         ..Program::default()
     };
-    let plain = image(5001, "", "", b"");
+    let plain = examined(
+        Image {
+            program: Arc::new(program),
+            ..image(5001, "", "", b"")
+        },
+        packaged(b"curl\xff\x1b", false),
+    );
     let reaper = image(900, "a\\b", "/usr/bin/reaper", b"reaper\0");
     let provenance = Provenance::Procfs;
-    let program = Arc::new(program);
     let (name, parent) = (Name(name), Parent::Unknown);
     let euid = Some(4_000_000_000);
     Arc::new(Image {
         name,
         parent,
         present_parent: Some(Arc::new(Brief::from(&reaper))),
-        program,
         provenance,
         euid,
         cgroup: Some(cgroup(6, b"/lxc.payload.\xff\x1bname")),

@@ -5,21 +5,24 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::{env, fs};
 
 use jiff::tz::TimeZone;
-use tests::samples::{Samples, context, ingress};
+use tests::samples::{self, Samples, context, ingress};
 use tracer::cli::Cli;
-use tracer::event::{ProcessKey, Totals};
+use tracer::event::{BootTime, FileVersion, ProcessKey, Totals};
 use tracer::filter::Filter;
 use tracer::metrics::metrics;
-use tracer::observation::Sink;
+use tracer::observation::{Fact, Observation, Sink};
 use tracer::output::Format;
 use tracer::output::action::Action;
 use tracer::output::compact::{Compact, Detail};
 use tracer::output::json::Json;
 use tracer::output::record::Record;
 use tracer::output::schema;
+use tracer::process::content::{Content, Facts};
+use tracer::process::image::{Image, Program};
 
 /// Compares with the golden file, or writes it.
 fn check(name: &str, actual: &str) {
@@ -60,6 +63,38 @@ fn lines(mut format: impl Format) -> String {
 #[test]
 fn json_is_as_published() {
     check("events.json", &lines(Json::new(context())));
+}
+
+#[test]
+fn what_is_found_of_a_file_is_in_the_next_line_about_whoever_runs_it() {
+    let content = Arc::new(Content::new(FileVersion::default()));
+    let sample = samples::image(4312, "curl", "/usr/bin/curl", b"curl\0");
+    let program = Program {
+        content: Some(Arc::clone(&content)),
+        ..(*sample.program).clone()
+    };
+    let image = Arc::new(Image {
+        program: Arc::new(program),
+        ..sample
+    });
+    let observation = Observation {
+        time: BootTime(1),
+        fact: Fact::ProcessExecuted(&image),
+    };
+    let mut json = Json::new(context());
+    let mut line = || {
+        let mut out = Vec::new();
+        json.line(&Record::of(&observation), 0, &mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    };
+    assert!(!line().contains("\"hash\""));
+    content.learn(Facts {
+        sha256: Some([0xa5; 32]),
+        ..Facts::default()
+    });
+    let hash = format!("\"hash\":{{\"sha256\":\"{}\"}}", "a5".repeat(32));
+    assert!(line().contains(&hash), "{}", line());
+    assert!(line().contains(&hash), "it is kept");
 }
 
 fn compact(detail: Detail, color: bool) -> String {

@@ -53,7 +53,8 @@ impl WallOffset {
         }
     }
 
-    fn unix_nanoseconds(&self, time: BootTime) -> i64 {
+    /// A time of the kernel as nanoseconds since 1970.
+    pub fn unix_nanoseconds(&self, time: BootTime) -> i64 {
         i64::try_from(time.0)
             .unwrap_or(i64::MAX)
             .saturating_add(self.0.load(Ordering::Relaxed))

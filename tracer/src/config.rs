@@ -10,9 +10,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::cli::{
-    CaptureArgs, Color, Group, MetricsArgs, MetricsListen, OutputArgs, OutputFormat, RunArgs,
-    TraceArgs,
+    CaptureArgs, Color, FileArgs, Group, HashLimit, MetricsArgs, MetricsListen, OutputArgs,
+    OutputFormat, RunArgs, TraceArgs,
 };
+use crate::file::examiner;
 use crate::filter::Filter;
 use crate::kernel::loader;
 use crate::local::{self, Listen};
@@ -29,6 +30,8 @@ pub struct Config {
     pub capture: loader::Options,
     /// What is written, and where.
     pub output: OutputConfig,
+    /// What is read of executed files; `None` if nothing.
+    pub files: Option<examiner::Options>,
     /// What is served; `None` if nothing.
     pub metrics: Option<MetricsConfig>,
     /// Where other commands can ask; `None` if nowhere.
@@ -110,6 +113,7 @@ impl Config {
         Self {
             capture: capture(&args.capture),
             output: OutputConfig::resolve(args.output, surroundings),
+            files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             socket: socket(args.socket, args.socket_group),
             include_self: args.filter.include_self,
@@ -125,6 +129,7 @@ impl Config {
         Self {
             capture: capture(&args.capture),
             output: OutputConfig::resolve(args.output, surroundings),
+            files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             socket: None,
             include_self: args.filter.include_self,
@@ -143,6 +148,16 @@ pub fn capture(args: &CaptureArgs) -> loader::Options {
         ring_bytes: args.ring_size,
         degraded: args.degraded,
         log_level: args.log as u8,
+    }
+}
+
+fn files(args: &FileArgs) -> Option<examiner::Options> {
+    match args.hash_limit {
+        HashLimit::Off => None,
+        HashLimit::UpTo(limit) => Some(examiner::Options {
+            size_limit: limit.0,
+            bytes_per_second: args.hash_rate.0,
+        }),
     }
 }
 
@@ -237,6 +252,15 @@ mod tests {
             None
         );
         assert_eq!(config(&["trace"], PIPE).metrics, None);
+    }
+
+    #[test]
+    fn executed_files_are_read_up_to_a_limit_and_not_at_all_if_it_is_off() {
+        let files = |arguments: &[&str]| config(arguments, PIPE).files;
+        let options = files(&["run", "--hash-rate", "1MiB"]).unwrap();
+        assert_eq!(options.size_limit, 256 << 20);
+        assert_eq!(options.bytes_per_second, 1 << 20);
+        assert_eq!(files(&["trace", "--hash-limit", "off"]), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod process;
 pub mod state;
 
+pub mod file;
 pub mod filter;
 pub mod http;
 pub mod listing;

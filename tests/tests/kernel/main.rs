@@ -17,6 +17,7 @@ mod executed;
 mod existing;
 mod failures;
 mod fast_open;
+mod files;
 mod hostile;
 mod io_uring;
 mod kernel_owned;
@@ -78,6 +79,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("cause", cause::facts()),
         ("belonging", belonging::facts()),
         ("containers", containers::facts()),
+        ("files", files::facts()),
         ("resets", resets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),

@@ -4,6 +4,7 @@
 //! resolves what depends on one another or on the surroundings.
 
 mod capture;
+mod file;
 mod filter;
 mod group;
 mod output;
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
+pub use self::file::{FileArgs, HashLimit, Size};
 pub use self::filter::FilterArgs;
 pub use self::group::Group;
 pub use self::output::{Color, OutputArgs, OutputFormat};
@@ -73,6 +75,9 @@ pub struct RunArgs {
     /// How to see it.
     #[command(flatten)]
     pub capture: CaptureArgs,
+    /// What to read of executed files.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// What to serve.
     #[command(flatten)]
     pub metrics: MetricsArgs,
@@ -107,6 +112,9 @@ pub struct TraceArgs {
     /// How to see it.
     #[command(flatten)]
     pub capture: CaptureArgs,
+    /// What to read of executed files.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// What to serve.
     #[command(flatten)]
     pub metrics: MetricsArgs,

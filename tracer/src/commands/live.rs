@@ -22,6 +22,7 @@ use crate::{
     config::{Config, SocketConfig},
     event::{Close, ProcessKey, SocketId, Transport},
     failure::Failure,
+    file::examiner::ExaminerSink,
     filter::Filter,
     host::Host,
     http::Bound,
@@ -31,6 +32,7 @@ use crate::{
     observation::{Observation, Sink},
     output::{
         Context,
+        names::HookNames,
         sink::LineSink,
         users::Users,
         writer::{Chunks, Writer},
@@ -62,17 +64,25 @@ const NOBODY: ProcessKey = ProcessKey {
 struct Sinks {
     lines: LineSink,
     metrics: MetricsSink,
+    /// `None` if executed files are not to be read.
+    files: Option<ExaminerSink>,
 }
 
 impl Sink for Sinks {
     fn observe(&mut self, observation: &Observation<'_>) {
         self.lines.observe(observation);
         self.metrics.observe(observation);
+        if let Some(files) = &mut self.files {
+            files.observe(observation);
+        }
     }
 
     fn flush(&mut self) {
         self.lines.flush();
         self.metrics.flush();
+        if let Some(files) = &mut self.files {
+            files.flush();
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -114,8 +124,9 @@ async fn trace(config: Config) -> Result<(), Failure> {
     let mut local = serve_local(config.socket.as_ref())?;
 
     let offset = WallOffset::measure();
+    let files = examiner(&config, &offset)?;
     let mut session = Session::start(&config.capture, Limits::default(), |facts| {
-        sinks(&config, facts, &offset, chunks, metrics_sink)
+        sinks(&config, facts, &offset, chunks, metrics_sink, files)
     })
     .map_err(start_failure)?;
     if config.capture.log_level > 0 {
@@ -194,6 +205,16 @@ async fn run(
     }
 }
 
+fn examiner(config: &Config, offset: &WallOffset) -> Result<Option<ExaminerSink>, Failure> {
+    let start = |options| ExaminerSink::start(options, Filter::default(), offset.clone());
+    let examiner = config.files.map(start).transpose();
+    examiner.map_err(|error| {
+        Failure::failed(format_args!(
+            "cannot start the thread that reads executed files: {error}; --hash-limit off goes without"
+        ))
+    })
+}
+
 /// Listens for other commands. That nobody can ask is a failure only where it was asked for.
 fn serve_local(config: Option<&SocketConfig>) -> Result<Option<local::server::Server>, Failure> {
     let Some(config) = config else {
@@ -233,6 +254,9 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
             .shed_total()
             .load(Ordering::Relaxed),
     );
+    if let Some(files) = &session.pipeline.sinks().files {
+        metrics.files_examined(files.counts());
+    }
     for runs in session.pipeline.losses().runs() {
         metrics.program_runs(runs.hook, runs.count);
     }
@@ -292,36 +316,51 @@ fn sinks(
     offset: &WallOffset,
     chunks: Chunks,
     mut metrics: MetricsSink,
+    mut files: Option<ExaminerSink>,
 ) -> Sinks {
-    let hidden = (!config.include_self).then_some(facts.own_key);
-    *metrics.filter_mut() = Filter {
-        hidden,
+    // Until the command's process is known, nobody's events are shown.
+    let scope = Filter {
+        hidden: (!config.include_self).then_some(facts.own_key),
+        only_tree: (!config.command.is_empty()).then_some(NOBODY),
         ..Filter::hiding(facts.own_key)
     };
-    let context = Context {
-        host: Host::read(),
-        offset: offset.clone(),
-        hooks: facts.hooks,
-        users: Users::of_host(),
-        netns: netns::Names::of_host(),
-    };
-    // Until the command's process is known, nobody's events are shown.
-    let only_tree = (!config.command.is_empty()).then_some(NOBODY);
-    metrics.filter_mut().only_tree = only_tree;
     let filter = Filter {
-        hidden,
-        only_tree,
+        hidden: scope.hidden,
+        only_tree: scope.only_tree,
         ..config.filter.clone()
     };
-    let mut lines = config.output.sink(context, filter, chunks);
+    if let Some(files) = &mut files {
+        files.filter_mut().clone_from(&scope);
+    }
+    *metrics.filter_mut() = scope;
+    let mut lines = config
+        .output
+        .sink(context(facts.hooks, offset), filter, chunks);
     lines.hold();
-    Sinks { lines, metrics }
+    Sinks {
+        lines,
+        metrics,
+        files,
+    }
+}
+
+fn context(hooks: HookNames, offset: &WallOffset) -> Context {
+    Context {
+        host: Host::read(),
+        offset: offset.clone(),
+        hooks,
+        users: Users::of_host(),
+        netns: netns::Names::of_host(),
+    }
 }
 
 impl Sinks {
     fn show_only(&mut self, tree: ProcessKey) {
         self.lines.filter_mut().only_tree = Some(tree);
         self.metrics.filter_mut().only_tree = Some(tree);
+        if let Some(files) = &mut self.files {
+            files.filter_mut().only_tree = Some(tree);
+        }
     }
 }
 

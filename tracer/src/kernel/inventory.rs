@@ -244,7 +244,7 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     }
     program.file = fs::metadata(directory.join("exe"))
         .ok()
-        .map(|metadata| file(&metadata));
+        .map(|metadata| file_status(&metadata));
     program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
     let start_ns = if rounded {
@@ -258,7 +258,8 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     }
 }
 
-fn file(metadata: &Metadata) -> FileStatus {
+/// A file as the kernel has it, but for the device number of overlays and the like, which only programs see.
+pub(crate) fn file_status(metadata: &Metadata) -> FileStatus {
     let seconds = metadata.ctime();
     FileStatus {
         version: FileVersion {

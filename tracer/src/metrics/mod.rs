@@ -22,6 +22,7 @@ use self::processes::{ByProcess, Labels};
 use self::transfer::{Bytes, Transfer};
 use crate::commands::{VERSION, target};
 use crate::event::Totals;
+use crate::file::outcome::{Counts, Outcome};
 use crate::filter::Filter;
 use crate::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use crate::output::action::Action;
@@ -59,6 +60,7 @@ pub struct Metrics {
     process_evictions: IntCounter,
     cgroup_evictions: IntCounter,
     comparison: Comparison,
+    examined: [IntCounter; Outcome::ALL.len()],
     shed: IntCounter,
     runs: IntCounterVec,
     carried: Carried,
@@ -150,6 +152,7 @@ impl Builder {
 
     fn metrics(self, shed: IntCounter, carried: Carried) -> Result<Metrics, MetricsError> {
         let active = self.gauges(&names::CONNECTIONS_ACTIVE)?;
+        let examined = self.counters(&names::FILES_EXAMINED)?;
         Ok(Metrics {
             active_egress: active.with_label_values(&["egress"]),
             active_ingress: active.with_label_values(&["ingress"]),
@@ -166,6 +169,7 @@ impl Builder {
                 stale: self.counter(&names::COMPARISON_STALE)?,
                 repaired: self.counter(&names::COMPARISON_REPAIRED)?,
             },
+            examined: Outcome::ALL.map(|outcome| examined.with_label_values(&[outcome.name()])),
             shed,
             runs: self.counters(&names::PROGRAM_RUNS)?,
             carried,
@@ -237,6 +241,13 @@ impl Metrics {
     /// How many events outputs have shed so far.
     pub fn shed(&self, total: u64) {
         raise(&self.shed, total);
+    }
+
+    /// How examinations of executed files ended so far.
+    pub fn files_examined(&self, counts: &Counts) {
+        for (counter, outcome) in self.examined.iter().zip(Outcome::ALL) {
+            raise(counter, counts.of(outcome));
+        }
     }
 
     /// How often a kernel program has run so far. The kernel's count stays 0 while it does not

@@ -51,6 +51,8 @@ metrics! {
         "Connections and listeners whose end the hooks missed, as a comparison found.";
     COMPARISON_REPAIRED = "tracer_comparison_repaired_total" []
         "Connections whose accept the hooks missed and whose holder a comparison found.";
+    FILES_EXAMINED = "tracer_files_examined_total" ["outcome"]
+        "Executed files that were to be read for hash, build ID and package, by how that ended.";
     EVENTS = "tracer_events_total" ["action"]
         "Events, before the filters of any output.";
     EVENTS_LOST = "tracer_events_lost_total" ["stage"]

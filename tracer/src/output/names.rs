@@ -3,6 +3,7 @@
 use crate::event::{Errno, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
+use crate::process::content::{Facts, PackageKind};
 use crate::process::image::{Image, Provenance, Relation};
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
@@ -143,6 +144,7 @@ pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
     /// `S_IWOTH`, include/uapi/linux/stat.h.
     const WRITABLE_BY_OTHERS: u32 = 0o2;
     let program = &image.program;
+    let facts = program.facts();
     let mode = program.file.map_or(0, |file| file.mode);
     let disagreements = image.disagreements();
     let flags = [
@@ -162,10 +164,20 @@ pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
         (program.script_truncated, "script_truncated"),
         (image.kernel_thread, "kernel_thread"),
         (image.key_rounded, "start_rounded"),
+        (facts.is_some_and(Facts::is_unpackaged), "unpackaged"),
+        (facts.is_some_and(Facts::is_altered), "altered"),
     ];
     flags
         .into_iter()
         .filter_map(|(set, flag)| set.then_some(flag))
+}
+
+/// `package.type`.
+pub fn package_kind(kind: PackageKind) -> &'static str {
+    match kind {
+        PackageKind::Deb => "deb",
+        PackageKind::Rpm => "rpm",
+    }
 }
 
 /// `tracer.lost.unit`.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
+use super::content::{Content, Facts};
 use super::fingerprint::{Derived, Fingerprint};
 use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
 
@@ -56,6 +57,8 @@ pub struct Program {
     pub executable: Bytes,
     /// That file as its inode was at the exec (or at the tracer's start).
     pub file: Option<FileStatus>,
+    /// What is known of its content.
+    pub content: Option<Arc<Content>>,
     /// The file is in the upper layer of an overlay file system: it was made or changed there.
     pub upper_layer: bool,
     /// What it may do that whoever called exec could not.
@@ -79,6 +82,13 @@ pub struct Program {
     pub working_directory: Bytes,
     /// The first `comm`: the name of the path that was executed. Empty if unknown.
     pub invoked_as: Name,
+}
+
+impl Program {
+    /// What an examination of its file has found by now.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.content.as_ref()?.facts()
+    }
 }
 
 /// A process at one moment.

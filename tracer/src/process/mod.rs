@@ -3,6 +3,8 @@ pub mod cause;
 pub mod cgroup;
 mod cgroups;
 mod claims;
+pub mod content;
+mod contents;
 pub mod fingerprint;
 pub mod image;
 pub mod inventory;

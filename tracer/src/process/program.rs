@@ -9,11 +9,12 @@ use super::strings::Strings;
 use crate::event::Exec;
 
 impl Program {
-    /// The program that an exec starts.
+    /// The program that an exec starts, but for its content, which others may run, too.
     pub(super) fn executed(exec: &Exec<'_>, strings: &mut Strings) -> Self {
         Program {
             executable: executable(exec, strings),
             file: Some(exec.file),
+            content: None,
             upper_layer: exec.upper_layer,
             privileges: exec.privileges,
             script: script(exec, strings),

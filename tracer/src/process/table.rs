@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 use super::cause::Cause;
 use super::cgroup::Cgroup;
 use super::cgroups::Cgroups;
+use super::contents::Contents;
 use super::fingerprint::Derived;
 use super::image::{Brief, Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
@@ -62,6 +63,7 @@ pub struct ProcessTable {
     by_tgid: HashMap<u32, Handle, foldhash::fast::RandomState>,
     spare: Spare,
     strings: Strings,
+    contents: Contents,
     capacity: usize,
     evictions: u64,
     /// Evictions of processes that were needed, since they were last asked for.
@@ -80,6 +82,7 @@ impl ProcessTable {
             by_tgid: HashMap::default(),
             spare: Spare::default(),
             strings: Strings::default(),
+            contents: Contents::default(),
             capacity: capacity.max(1),
             evictions: 0,
             lost: 0,
@@ -139,7 +142,7 @@ impl ProcessTable {
         let first = processes.iter().find(|process| process.key.tgid == 1);
         self.host_root = first.and_then(|first| first.membership.root);
         let mut images: Vec<Arc<Image>> = Vec::with_capacity(processes.len());
-        for (process, parent) in inventory::parents_first(processes) {
+        for (mut process, parent) in inventory::parents_first(processes) {
             let (parent, depth) = match parent {
                 _ if inventory::is_root(process.key.tgid) => (Parent::Root, 0),
                 Some((relation, place)) => {
@@ -148,6 +151,10 @@ impl ProcessTable {
                 }
                 None => (Parent::Unknown, 0),
             };
+            if let Some(file) = process.program.file {
+                let content = Some(self.contents.of(file.version));
+                Arc::make_mut(&mut process.program).content = content;
+            }
             let membership = process.membership;
             let image = Arc::new(Image {
                 key: process.key,
@@ -245,7 +252,10 @@ impl ProcessTable {
 
     /// A process becomes another program. Returns its new image.
     pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
-        let program = Program::executed(exec, &mut self.strings);
+        let program = Program {
+            content: Some(self.contents.of(exec.file.version)),
+            ..Program::executed(exec, &mut self.strings)
+        };
         let program = self.spare.program(program);
         let task = &exec.task;
         let handle = match self.find(task.tgid, task.start_ns) {

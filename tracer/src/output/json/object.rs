@@ -114,6 +114,16 @@ impl<'a> Object<'a> {
         write_number(number, self.key(key));
     }
 
+    /// Bytes in hexadecimal digits.
+    pub(super) fn hex(&mut self, key: Key, bytes: &[u8]) {
+        let out = self.name(key.string);
+        for &byte in bytes {
+            let digits = [byte >> 4, byte & 15].map(|digit| HEX_DIGITS[usize::from(digit)]);
+            out.extend_from_slice(&digits);
+        }
+        out.push(b'"');
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: Key, value: bool) {
         self.key(key)
@@ -220,6 +230,8 @@ fn write_ipv4(octets: [u8; 4], text: &mut [u8; 39]) -> usize {
     length - ".".len()
 }
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Every octet in decimal digits with a point behind it, and how long that is.
 const OCTETS: [([u8; 4], usize); 256] = {
     let mut octets = [([b'.'; 4], 0); 256];
@@ -269,7 +281,7 @@ fn write_ipv6(segments: [u16; 8], text: &mut [u8; 39]) -> usize {
         }
         let digits = (16 - segment.leading_zeros()).div_ceil(4).max(1);
         for digit in (0..digits).rev() {
-            push(b"0123456789abcdef"[usize::from(segment >> (4 * digit) & 15)]);
+            push(HEX_DIGITS[usize::from(segment >> (4 * digit) & 15)]);
         }
     }
     length

@@ -1,7 +1,7 @@
 //! The part of a line that describes a process, rendered once per image.
 //!
-//! In: an image. Out: the members of `process`, `container` and `orchestrator`, and those members of `tracer`
-//! that depend on the image alone.
+//! In: an image. Out: the members of `process`, `container`, `orchestrator` and `package`, and those members of
+//! `tracer` that depend on the image and on what is known of its file. Once that is known they are rendered anew.
 //! Nearly every event is about a process that had events before, and a process with its ancestors
 //! is most of a line: so both are kept as text, for the 512 images seen last.
 
@@ -16,6 +16,7 @@ use crate::output::lineage::write_lineage;
 use crate::output::users::Users;
 use crate::output::{names, text};
 use crate::process::cgroup::{Cgroup, Container};
+use crate::process::content::{Facts, Origin, Package};
 use crate::process::fingerprint::Fingerprint;
 use crate::process::image::{Brief, Image, Parent, Program, Provenance};
 
@@ -32,12 +33,21 @@ const LONGEST_KEPT: usize = 8192;
 #[derive(Default)]
 pub(super) struct Rendered {
     image: Option<Arc<Image>>,
+    /// What an examination of its file found is in the texts.
+    has_facts: bool,
     /// Members of `process`.
     pub(super) process: Vec<u8>,
-    /// `container` and `orchestrator`.
+    /// `container`, `orchestrator` and `package`.
     pub(super) workload: Vec<u8>,
     /// Members of `tracer`.
     pub(super) tracer: Vec<u8>,
+}
+
+impl Rendered {
+    fn is_of(&self, image: &Arc<Image>) -> bool {
+        let kept = self.image.as_ref();
+        kept.is_some_and(|kept| Arc::ptr_eq(kept, image))
+    }
 }
 
 /// Images with the same place share four ways, which are replaced in turn.
@@ -76,14 +86,12 @@ impl Processes {
 
     /// The texts of an image. `now` is the time of the event.
     pub(super) fn rendered(&mut self, image: &Arc<Image>, now: BootTime) -> &Rendered {
-        let holds = |way: &Rendered| {
-            way.image
-                .as_ref()
-                .is_some_and(|kept| Arc::ptr_eq(kept, image))
-        };
         let set = &mut self.sets[place(image.key)];
-        if let Some(way) = set.ways.iter().position(holds) {
-            return &set.ways[way];
+        if let Some(way) = set.ways.iter().position(|way| way.is_of(image)) {
+            if set.ways[way].has_facts == image.program.facts().is_some() {
+                return &set.ways[way];
+            }
+            set.ways[way].image = None;
         }
         self.renderer.render(image, now, &mut self.scratch);
         let Rendered {
@@ -162,12 +170,38 @@ impl Renderer {
         rendered.process.clear();
         rendered.workload.clear();
         rendered.tracer.clear();
-        self.process(image, now, &mut Object::members_only(&mut rendered.process));
-        if let Some(cgroup) = &image.cgroup {
-            let object = &mut Object::members_only(&mut rendered.workload);
-            self.workload(cgroup, object);
+        // They may come while this is rendered.
+        let facts = image.program.facts();
+        rendered.has_facts = facts.is_some();
+        let mut process = Object::members_only(&mut rendered.process);
+        self.process(image, now, &mut process);
+        if let Some(sha256) = facts.and_then(|facts| facts.sha256) {
+            process.object(key!("hash"), |hash| hash.hex(key!("sha256"), &sha256));
         }
-        self.tracer(image, &mut Object::members_only(&mut rendered.tracer));
+        let mut workload = Object::members_only(&mut rendered.workload);
+        if let Some(cgroup) = &image.cgroup {
+            self.workload(cgroup, &mut workload);
+        }
+        if let Some(Origin::Package(package)) = facts.map(|facts| &facts.origin) {
+            workload.object(key!("package"), |object| self.package(package, object));
+        }
+        let mut tracer = Object::members_only(&mut rendered.tracer);
+        self.tracer(image, facts, &mut tracer);
+    }
+
+    fn package(&mut self, package: &Package, object: &mut Object<'_>) {
+        object.word(key!("type"), names::package_kind(package.kind));
+        for (field, key, text) in [
+            ("package.name", key!("name"), &package.name),
+            ("package.version", key!("version"), &package.version),
+            (
+                "package.architecture",
+                key!("architecture"),
+                &package.architecture,
+            ),
+        ] {
+            self.text(field, key, text, object);
+        }
     }
 
     fn process(&mut self, image: &Image, now: BootTime, object: &mut Object<'_>) {
@@ -345,7 +379,7 @@ impl Renderer {
         });
     }
 
-    fn tracer(&mut self, image: &Image, object: &mut Object<'_>) {
+    fn tracer(&mut self, image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
         let out = object.key(key!("lineage"));
         let begin = out.len();
         if !self.write_plain_lineage(image, out) {
@@ -372,7 +406,10 @@ impl Renderer {
         if let Some(id) = image.session.id {
             object.number(key!("session_id"), id);
         }
-        self.marks(image, object);
+        if let Some(build_id) = facts.and_then(|facts| facts.build_id.as_deref()) {
+            object.hex(key!("build_id"), build_id);
+        }
+        self.marks(image, facts, object);
     }
 
     /// What it runs, beyond what `process` says.
@@ -458,20 +495,44 @@ impl Renderer {
     }
 
     /// What a reader has to know about the process and about these very fields.
-    fn marks(&self, image: &Image, object: &mut Object<'_>) {
+    fn marks(&self, image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
         let mut flags = names::process_flags(image).peekable();
         if flags.peek().is_some() {
             write_list(flags, object.key(key!("flags")), write_word);
         }
-        if image.provenance != Provenance::Kernel {
-            let provenance = names::provenance(image.provenance);
-            object.object(key!("provenance"), |object| {
-                object.word(key!("process"), provenance);
-            });
-        }
+        write_provenance(image, facts, object);
         if !self.escaped.is_empty() {
             object.words(key!("escaped"), &self.escaped);
         }
+    }
+}
+
+/// Where the members are known from that no hook has seen: what is in a file, nobody but its reader tells.
+fn write_provenance(image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
+    let is_packaged = |facts: &Facts| matches!(facts.origin, Origin::Package(_));
+    let is_known = [
+        (
+            key!("hash"),
+            facts.is_some_and(|facts| facts.sha256.is_some()),
+        ),
+        (
+            key!("build_id"),
+            facts.is_some_and(|facts| facts.build_id.is_some()),
+        ),
+        (key!("package"), facts.is_some_and(is_packaged)),
+    ];
+    let read = is_known.into_iter().filter(|(_, is_known)| *is_known);
+    let read = read.map(|(key, _)| (key, Provenance::Procfs));
+    let process = (key!("process"), image.provenance);
+    let is_worth_telling = |(_, provenance): &(Key, Provenance)| *provenance != Provenance::Kernel;
+    let mut told = std::iter::once(process)
+        .chain(read)
+        .filter(is_worth_telling)
+        .peekable();
+    if told.peek().is_some() {
+        object.object(key!("provenance"), |object| {
+            told.for_each(|(key, provenance)| object.word(key, names::provenance(provenance)));
+        });
     }
 }
 

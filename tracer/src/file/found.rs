@@ -1,0 +1,229 @@
+//! The file that a process runs, found again and known to be that very content.
+//!
+//! In: an image and the version that the kernel told. Out: the open file, and the root directory below
+//! which it has its path. Whatever has only the same path is refused.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
+
+use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_getres};
+
+use super::root::{Root, is_same_file, open_regular};
+use crate::event::FileVersion;
+use crate::kernel::inventory::file_status;
+use crate::process::image::Image;
+
+/// Ancestors in whose root directories a path is looked for.
+const ANCESTORS: usize = 16;
+
+/// A change within so many nanoseconds of another one may have the same time: the kernel takes it from its
+/// coarse clock, which moves by ticks. A millisecond more is for what the wall clock is set by.
+static TICK_NS: LazyLock<i64> =
+    LazyLock::new(|| clock_getres(ClockId::RealtimeCoarse).tv_nsec + 1_000_000);
+
+/// File systems whose files have another device number for programs than within the kernel.
+const OWN_DEVICES: [u32; 3] = [
+    0x794c_7630, // overlayfs
+    0x9123_683e, // btrfs
+    0xca45_1a4e, // bcachefs
+];
+
+/// A file that is what a process runs, or ran.
+pub(super) struct Found {
+    /// Open at its beginning.
+    pub(super) file: File,
+    /// Where it was looked for by its path: in the process's own root, or in that of an ancestor.
+    pub(super) root: Option<Root>,
+    /// The process itself, if it was found through it.
+    process: Option<OwnedFd>,
+}
+
+/// Why there is no such file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The process has ended, and nobody has the file.
+    Gone,
+    /// What is there is another content.
+    Changed,
+    /// It may not be opened.
+    Unreadable,
+}
+
+impl Found {
+    /// Finds what `image` runs, or ran.
+    pub(super) fn of(image: &Image, version: &FileVersion) -> Result<Self, Missing> {
+        let mut missing = match Self::by_process(image.key.tgid, version) {
+            Ok(found) => return Ok(found),
+            Err(error) => Missing::Gone.or(&error),
+        };
+        let path = &image.program.executable;
+        if !path.starts_with(b"/") {
+            return Err(missing);
+        }
+        for ancestor in image.lineage().skip(1).take(ANCESTORS) {
+            let root = root_of(ancestor.key.tgid);
+            match root.and_then(|root| Self::by_path(root, path, version)) {
+                Ok(found) => return Ok(found),
+                Err(error) => missing = missing.or(&error),
+            }
+        }
+        Err(missing)
+    }
+
+    fn by_process(pid: u32, version: &FileVersion) -> io::Result<Self> {
+        let process = process_directory(pid)?;
+        let file = open_regular(&executed_by(&process)?)?;
+        if !is_version(&file, version)? {
+            return Err(changed());
+        }
+        Ok(Self {
+            file,
+            root: root_in(&process).ok(),
+            process: Some(process),
+        })
+    }
+
+    fn by_path(root: Root, path: &[u8], version: &FileVersion) -> io::Result<Self> {
+        let found = root.find(path)?;
+        if !is_version(&found, version)? {
+            return Err(changed());
+        }
+        Ok(Self {
+            file: open_regular(&found)?,
+            root: Some(root),
+            process: None,
+        })
+    }
+
+    /// Whether the file has had this version from `executed_at_ns` (since 1970) until now. While a process
+    /// runs it nobody writes to it, so that a content as young as its exec is told from a later one.
+    pub(super) fn is_still(&self, version: &FileVersion, executed_at_ns: i64) -> bool {
+        let is_known = !is_young(version, executed_at_ns) || self.is_running();
+        is_known && is_version(&self.file, version).unwrap_or(false)
+    }
+
+    fn is_running(&self) -> bool {
+        let running = |process| executed_by(process)?.metadata();
+        let running = self.process.as_ref().map(running);
+        match (running, self.file.metadata()) {
+            (Some(Ok(running)), Ok(file)) => is_same_file(&running, &file),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a content was changed so shortly before a time (since 1970) that another change could have
+/// the same time.
+pub(super) fn is_young(version: &FileVersion, at_ns: i64) -> bool {
+    version.changed_ns.saturating_add(*TICK_NS) >= at_ns
+}
+
+impl Missing {
+    /// What two failures say together: a look at another content says the most.
+    fn or(self, error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::STALE) => Self::Changed,
+            Some(Errno::ACCESS | Errno::PERM) if self == Self::Gone => Self::Unreadable,
+            _ => self,
+        }
+    }
+}
+
+/// What is there is not what was.
+fn changed() -> io::Error {
+    Errno::STALE.into()
+}
+
+/// It stays that process's: of another one with the same PID nothing is seen through it.
+fn process_directory(pid: u32) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(open(format!("/proc/{pid}"), flags, Mode::empty())?)
+}
+
+/// What a process runs now.
+fn executed_by(process: &OwnedFd) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(openat(process, "exe", flags, Mode::empty())?.into())
+}
+
+fn root_in(process: &OwnedFd) -> io::Result<Root> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(Root::new(openat(process, "root", flags, Mode::empty())?))
+}
+
+fn root_of(pid: u32) -> io::Result<Root> {
+    root_in(&process_directory(pid)?)
+}
+
+fn is_version(file: &File, version: &FileVersion) -> io::Result<bool> {
+    let mut found = file_status(&file.metadata()?).version;
+    if found.id.device != version.id.device {
+        let file_system = fstatfs(file)?.f_type as u32;
+        if OWN_DEVICES.contains(&file_system) {
+            found.id.device = version.id.device;
+        }
+    }
+    Ok(found == *version)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::process::image::{Parent, Program, Relation};
+
+    fn version_at(path: &std::path::Path) -> FileVersion {
+        file_status(&fs::metadata(path).unwrap()).version
+    }
+
+    fn image_of_this_process() -> Image {
+        Image::sample(std::process::id(), b"this")
+    }
+
+    #[test]
+    fn what_this_process_runs_is_found_and_no_other_version_of_it() {
+        let image = image_of_this_process();
+        let version = version_at(&std::env::current_exe().unwrap());
+        let found = Found::of(&image, &version).unwrap();
+        assert!(found.root.is_some());
+        assert!(found.is_still(&version, i64::MIN), "it runs");
+        let other = FileVersion {
+            changed_ns: version.changed_ns + 1,
+            ..version
+        };
+        assert_eq!(Found::of(&image, &other).err(), Some(Missing::Changed));
+    }
+
+    #[test]
+    fn what_a_process_ran_is_found_by_its_path_below_the_root_of_an_ancestor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, "content").unwrap();
+        let version = version_at(&path);
+        let mut image = Image::sample(u32::MAX, b"gone");
+        image.program = Arc::new(Program {
+            executable: path.to_str().unwrap().to_owned().into(),
+            ..Program::default()
+        });
+        assert_eq!(Found::of(&image, &version).err(), Some(Missing::Gone));
+        image.parent = Parent::Known(Relation::Birth, Arc::new(image_of_this_process()));
+        let found = Found::of(&image, &version).unwrap();
+        assert!(found.is_still(&version, i64::MAX));
+        assert!(
+            !found.is_still(&version, version.changed_ns),
+            "what was there at the exec cannot be known"
+        );
+        fs::write(&path, "altered").unwrap();
+        fs::write(&path, "another").unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "content").unwrap();
+        assert_eq!(Found::of(&image, &version).err(), Some(Missing::Changed));
+        assert!(!found.is_still(&version, i64::MAX), "it has been unlinked");
+    }
+}
