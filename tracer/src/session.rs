@@ -24,9 +24,11 @@ use crate::{
         sockets,
     },
     listing::Holdings,
+    local::server::{Ask, Told},
     observation::Sink,
     output::names::{ByFamily, HookNames},
     pipeline::Pipeline,
+    process::population::Population,
     state::{Limits, State},
 };
 
@@ -159,7 +161,7 @@ impl<S: Sink> Session<S> {
     }
 
     /// Every socket of `transports` that processes have open, and who opened it.
-    pub fn holdings(&mut self, transports: &[Transport]) -> io::Result<Holdings> {
+    fn holdings(&mut self, transports: &[Transport]) -> io::Result<Holdings> {
         let held = |&transport| Ok((transport, sockets::held(&mut self.programs, transport)?));
         let found: io::Result<Vec<_>> = transports.iter().map(held).collect();
         // Records of what has been found are in the ring by now.
@@ -169,6 +171,20 @@ impl<S: Sink> Session<S> {
             holdings.add(transport, found, self.pipeline.state());
         }
         Ok(holdings)
+    }
+
+    /// What other commands ask for.
+    pub fn tell(&mut self, ask: &Ask) -> io::Result<Told> {
+        let holdings = self.holdings(&ask.transports)?;
+        let population = if ask.processes {
+            self.pipeline.state().population()
+        } else {
+            Population::default()
+        };
+        Ok(Told {
+            holdings,
+            population,
+        })
     }
 
     /// Releases the canary and looks for it in the ring.

@@ -8,6 +8,7 @@ mod filter;
 mod group;
 mod output;
 mod ss;
+mod tree;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use self::filter::FilterArgs;
 pub use self::group::Group;
 pub use self::output::{Color, OutputArgs, OutputFormat};
 pub use self::ss::SsArgs;
+pub use self::tree::{NamedProcess, TreeArgs};
 use crate::failure::Failure;
 use crate::local::Listen;
 
@@ -46,6 +48,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// List the sockets that there are now, whose they are and by whose doing
     Ss(SsArgs),
+    /// Draw the ancestors and descendants of a process, each with its connections
+    Tree(TreeArgs),
     /// Tell what this kernel offers, which hook serves each moment, and what is lost
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the events

@@ -186,7 +186,8 @@ async fn run(
             }
             Some(ask) = next(local) => {
                 // Whoever asked may have gone away.
-                let _ = ask.reply.send(session.holdings(&ask.transports));
+                let told = session.tell(&ask);
+                let _ = ask.reply.send(told);
             }
             ended = writer.ended() => return ended.map_err(Failure::failed),
             reason = ends.next() => return reason,

@@ -1,5 +1,6 @@
 //! The commands. In: what was asked for. Out: what it prints, or why it failed.
 
+mod alone;
 mod completions;
 mod decode_id;
 mod doctor;
@@ -8,6 +9,7 @@ mod live;
 mod man;
 mod schema;
 mod ss;
+mod tree;
 mod version;
 
 use std::io::{self, ErrorKind, Write};
@@ -24,6 +26,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(args) => live::live(Config::of_run(args, surroundings)),
         Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
         Command::Ss(args) => ss::ss(&args),
+        Command::Tree(args) => tree::tree(&args, surroundings),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),

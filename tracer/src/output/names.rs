@@ -4,6 +4,7 @@ use crate::event::{Errno, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
 use crate::process::image::{Image, Provenance, Relation};
+use crate::process::population::Life;
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
 /// fills it in when it has attached the hooks.
@@ -127,6 +128,15 @@ pub fn relation(relation: Relation) -> &'static str {
     match relation {
         Relation::Birth => "birth",
         Relation::Present => "present",
+    }
+}
+
+/// `tracer.life` of a process in a tree.
+pub fn life(life: Life) -> &'static str {
+    match life {
+        Life::Living => "living",
+        Life::Exited(_) => "exited",
+        Life::Unknown => "unknown",
     }
 }
 

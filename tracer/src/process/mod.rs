@@ -5,6 +5,7 @@ mod cgroups;
 pub mod image;
 pub mod inventory;
 mod lineage;
+pub mod population;
 mod program;
 mod spare;
 mod strings;

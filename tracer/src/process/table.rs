@@ -19,6 +19,7 @@ use super::cgroups::Cgroups;
 use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
+use super::population::{Population, Resident};
 use super::spare::Spare;
 use super::strings::Strings;
 use crate::arena::{Arena, Handle};
@@ -28,7 +29,7 @@ use crate::event::{BootTime, CgroupId, Exec, Membership, ProcessKey, RootId, Ses
 /// How long an exited process is kept for records that mention it.
 const GRACE_NS: u64 = 10_000_000_000;
 /// Width of a rounded start time: procfs counts in USER_HZ, which is 100 everywhere.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 
 /// The lists of the arena, each in the order in which processes entered it.
 const LIVE: usize = 0;
@@ -108,6 +109,18 @@ impl ProcessTable {
     /// Cgroups that had to make room for others since the start.
     pub fn cgroup_evictions(&self) -> u64 {
         self.cgroups.evictions()
+    }
+
+    /// Everyone who is in the table.
+    pub fn population(&self) -> Population {
+        let residents = self.processes.iter().map(|process| Resident {
+            image: Arc::clone(&process.image),
+            exited_at: process.exited_at,
+        });
+        Population {
+            residents: residents.collect(),
+            has_evicted: self.evictions > 0,
+        }
     }
 
     /// A living process whose parent is `parent`: the youngest, where there are several.

@@ -27,7 +27,7 @@ const ANCESTORS: usize = 512;
 const LONGEST_KEPT: usize = 8192;
 
 /// What is kept of one image.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rendered {
     image: Option<Arc<Image>>,
     /// Members of `process`.
@@ -138,6 +138,13 @@ impl Processes {
         }
     }
 
+    /// The same without the lineage: members of `process`, `container` and `orchestrator`, those of `tracer`.
+    pub(super) fn without_lineage(&mut self, image: &Image, now: BootTime) -> Rendered {
+        let mut rendered = Rendered::default();
+        self.renderer.render_place(image, now, &mut rendered);
+        rendered
+    }
+
     /// Drops what is kept of a process that has exited.
     pub(super) fn forget(&mut self, key: ProcessKey) {
         for way in &mut self.sets[place(key)].ways {
@@ -172,6 +179,16 @@ struct Renderer {
 
 impl Renderer {
     fn render(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
+        self.process_and_workload(image, now, rendered);
+        self.tracer(image, &mut Object::members_only(&mut rendered.tracer));
+    }
+
+    fn render_place(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
+        self.process_and_workload(image, now, rendered);
+        self.place(image, &mut Object::members_only(&mut rendered.tracer));
+    }
+
+    fn process_and_workload(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
         self.escaped.clear();
         rendered.process.clear();
         rendered.workload.clear();
@@ -181,7 +198,6 @@ impl Renderer {
             let object = &mut Object::members_only(&mut rendered.workload);
             self.workload(cgroup, object);
         }
-        self.tracer(image, &mut Object::members_only(&mut rendered.tracer));
     }
 
     fn process(&mut self, image: &Image, now: BootTime, object: &mut Object<'_>) {
@@ -352,6 +368,11 @@ impl Renderer {
             self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
         }
         self.line = line;
+        self.place(image, object);
+    }
+
+    /// Where it belongs, and what has to be known about it.
+    fn place(&mut self, image: &Image, object: &mut Object<'_>) {
         if let Some(cgroup) = &image.cgroup {
             self.cgroup(cgroup, object);
         }
