@@ -125,7 +125,7 @@ fn add_descendants<'a, C: Iterator<Item = &'a Member>>(
         node.omitted = count_descendants(key, children);
         return;
     }
-    node.children = children(key).map(|child| lone(child)).collect();
+    node.children = children(key).map(&mut *lone).collect();
     for child in &mut node.children {
         add_descendants(child, generations - 1, children, lone);
     }

@@ -30,6 +30,7 @@ mod prometheus;
 mod resets;
 mod ss;
 mod trace;
+mod tree;
 
 use std::process::ExitCode;
 
@@ -74,6 +75,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
         ("daemon", ss::facts_of_the_daemon()),
+        ("tree", tree::facts()),
         ("common", common::facts()),
         ("mix", mix::facts()),
         ("doctor", doctor::facts()),

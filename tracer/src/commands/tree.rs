@@ -49,7 +49,7 @@ pub(super) fn tree(args: &TreeArgs, surroundings: Surroundings) -> Result<(), Fa
         return print(&source.answer(&query)?);
     }
     query.wanted = source.identity(&query)?;
-    follow(query, &mut source, surroundings)
+    follow(&query, &mut source, surroundings)
 }
 
 fn query(args: &TreeArgs, surroundings: Surroundings) -> Query {
@@ -161,7 +161,7 @@ impl Source {
 }
 
 /// Draws until a signal, or until there is nobody left.
-fn follow(query: Query, source: &mut Source, surroundings: Surroundings) -> Result<(), Failure> {
+fn follow(query: &Query, source: &mut Source, surroundings: Surroundings) -> Result<(), Failure> {
     let cannot_start = |error| Failure::failed(format_args!("cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -177,8 +177,8 @@ fn follow(query: Query, source: &mut Source, surroundings: Surroundings) -> Resu
                 _ = terminate.recv() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            match source.answer(&query) {
-                Ok(answer) => redraw(&query, answer, surroundings)?,
+            match source.answer(query) {
+                Ok(answer) => redraw(query, &answer, surroundings)?,
                 Err(NoAnswer::Missing(text)) => {
                     let _ = writeln!(io::stderr(), "tracer: {text}");
                     return Ok(());
@@ -190,11 +190,11 @@ fn follow(query: Query, source: &mut Source, surroundings: Surroundings) -> Resu
 }
 
 /// On a terminal over what was there, and no longer than it; elsewhere behind it.
-fn redraw(query: &Query, answer: Vec<u8>, surroundings: Surroundings) -> Result<(), Failure> {
+fn redraw(query: &Query, answer: &[u8], surroundings: Surroundings) -> Result<(), Failure> {
     if query.look.is_none() {
-        return print(&answer);
+        return print(answer);
     }
-    let text = String::from_utf8_lossy(&answer);
+    let text = String::from_utf8_lossy(answer);
     let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
     let size = surroundings.stdout_is_terminal.then(size).flatten();
     let Some((_, rows)) = size else {

@@ -47,13 +47,8 @@ struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// Whether that is because what was asked about is not there.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     missing: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Where the daemon listens.

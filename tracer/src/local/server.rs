@@ -303,6 +303,7 @@ mod tests {
 
     use super::*;
     use crate::local::client::{AskError, ask};
+    use crate::process::population::Wanted;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -341,6 +342,36 @@ mod tests {
             assert!(error.ends_with("cannot be read: blind"), "{error}");
         });
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_process_that_nobody_knows_is_told_apart_from_a_failure() {
+        let path = path("family");
+        block_on(async {
+            let mut server = Bound::bind(&path, None).unwrap().serve().unwrap();
+            let query = tree::Query {
+                wanted: Wanted::Pid(4711),
+                generations: 0,
+                connections: false,
+                look: None,
+                netns: 0,
+            };
+            let asking = {
+                let path = path.clone();
+                spawn_blocking(move || ask(&path, Request::Tree(query)))
+            };
+            let asked = server.next().await.unwrap();
+            assert!(asked.processes && asked.transports.is_empty());
+            asked
+                .reply
+                .send(Ok(Told {
+                    holdings: Holdings::default(),
+                    population: Population::default(),
+                }))
+                .unwrap();
+            let error = asking.await.unwrap().unwrap_err();
+            assert!(matches!(error, AskError::Missing(_)), "{error}");
+        });
     }
 
     #[test]
