@@ -29,7 +29,7 @@ use crate::{
     output::names::{ByFamily, HookNames},
     pipeline::Pipeline,
     process::population::Population,
-    state::{Limits, State},
+    state::State,
 };
 
 /// How long the hooks have for showing the canary.
@@ -111,16 +111,15 @@ pub struct Facts {
 }
 
 impl<S: Sink> Session<S> {
-    /// Attaches, takes inventory and checks. Must run in a tokio runtime.
+    /// Attaches, takes inventory into an empty `state`, and checks. Must run in a tokio runtime.
     pub fn start(
         options: &Options,
-        limits: Limits,
+        mut state: State,
         sinks: impl FnOnce(Facts) -> S,
     ) -> Result<Self, StartError> {
         let begin = Instant::now();
         let mut attached = loader::attach(options)?;
         let mut remarks = refusals(&attached.choices);
-        let mut state = State::new(limits);
         let own_key = take_inventory(&mut attached, &mut state, &mut remarks)?;
         let losses = Losses::watch(&mut attached)?;
         let sinks = sinks(Facts {

@@ -16,6 +16,7 @@ use crate::observation::{Connection, Fact, Loss, Observation, Sink};
 use crate::process::image::{Image, Provenance};
 use crate::process::inventory::ExistingProcess;
 use crate::process::population::Population;
+use crate::process::secrets::Secrets;
 use crate::process::table::{ProcessId, ProcessTable};
 
 /// How large the tables may grow.
@@ -80,6 +81,12 @@ impl State {
             connections: ConnectionTable::new(limits.connections),
             now: BootTime::default(),
         }
+    }
+
+    /// The same, but that these secrets are masked rather than the obvious ones.
+    pub fn masking(mut self, secrets: Secrets) -> Self {
+        self.processes.mask(secrets);
+        self
     }
 
     /// Takes the processes, in any order, that were alive at `taken_at`: after the hooks were

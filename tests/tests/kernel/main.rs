@@ -28,6 +28,7 @@ mod passed;
 mod processes;
 mod prometheus;
 mod resets;
+mod secrets;
 mod ss;
 mod trace;
 mod tree;
@@ -76,6 +77,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("own_traffic", own_traffic::facts()),
         ("daemon", ss::facts_of_the_daemon()),
         ("tree", tree::facts()),
+        ("secrets", secrets::facts()),
         ("common", common::facts()),
         ("mix", mix::facts()),
         ("doctor", doctor::facts()),

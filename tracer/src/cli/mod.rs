@@ -6,6 +6,7 @@
 mod capture;
 mod filter;
 mod group;
+mod mask;
 mod output;
 mod ss;
 mod tree;
@@ -20,6 +21,7 @@ use clap_complete::Shell;
 pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
 pub use self::filter::FilterArgs;
 pub use self::group::Group;
+pub use self::mask::MaskArgs;
 pub use self::output::{Color, OutputArgs, OutputFormat};
 pub use self::ss::SsArgs;
 pub use self::tree::{NamedProcess, TreeArgs};
@@ -94,6 +96,9 @@ pub struct RunArgs {
     /// Which group may ask, by name or number; otherwise the user alone
     #[arg(long, value_name = "GROUP", help_heading = "Other commands")]
     pub socket_group: Option<Group>,
+    /// What not to show of it.
+    #[command(flatten)]
+    pub mask: MaskArgs,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -122,6 +127,9 @@ pub struct TraceArgs {
         help_heading = "Metrics"
     )]
     pub metrics_listen: MetricsListen,
+    /// What not to show of it.
+    #[command(flatten)]
+    pub mask: MaskArgs,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,

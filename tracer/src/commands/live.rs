@@ -36,7 +36,7 @@ use crate::{
         writer::{Chunks, Writer},
     },
     session::{Facts, Session, StartError, describe},
-    state::Limits,
+    state::{Limits, State},
 };
 
 /// How often losses are read, gauges set, and held outcomes released although nothing happens.
@@ -114,7 +114,8 @@ async fn trace(config: Config) -> Result<(), Failure> {
     let mut local = serve_local(config.socket.as_ref())?;
 
     let offset = WallOffset::measure();
-    let mut session = Session::start(&config.capture, Limits::default(), |facts| {
+    let state = State::new(Limits::default()).masking(config.secrets.clone());
+    let mut session = Session::start(&config.capture, state, |facts| {
         sinks(&config, facts, &offset, chunks, metrics_sink)
     })
     .map_err(start_failure)?;

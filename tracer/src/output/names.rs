@@ -155,6 +155,7 @@ pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
         (program.memfd, "memfd"),
         (program.deleted, "deleted"),
         (program.executable_truncated, "executable_truncated"),
+        (program.arguments_masked, "args_masked"),
         (image.kernel_thread, "kernel_thread"),
         (image.key_rounded, "start_rounded"),
     ];

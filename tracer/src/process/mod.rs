@@ -7,6 +7,7 @@ pub mod inventory;
 mod lineage;
 pub mod population;
 mod program;
+pub mod secrets;
 mod spare;
 mod strings;
 pub mod table;

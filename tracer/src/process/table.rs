@@ -20,6 +20,7 @@ use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
 use super::population::{Population, Resident};
+use super::secrets::Secrets;
 use super::spare::Spare;
 use super::strings::Strings;
 use crate::arena::{Arena, Handle};
@@ -62,6 +63,7 @@ pub struct ProcessTable {
     by_tgid: HashMap<u32, Handle, foldhash::fast::RandomState>,
     spare: Spare,
     strings: Strings,
+    secrets: Secrets,
     capacity: usize,
     evictions: u64,
     inventory_at: BootTime,
@@ -78,12 +80,18 @@ impl ProcessTable {
             by_tgid: HashMap::default(),
             spare: Spare::default(),
             strings: Strings::default(),
+            secrets: Secrets::default(),
             capacity: capacity.max(1),
             evictions: 0,
             inventory_at: BootTime::default(),
             cgroups: Cgroups::default(),
             host_root: None,
         }
+    }
+
+    /// Masks these secrets in the arguments of whoever comes.
+    pub fn mask(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
     }
 
     /// Number of processes.
@@ -159,7 +167,7 @@ impl ProcessTable {
                 name: process.name,
                 euid: process.euid,
                 kernel_thread: process.kernel_thread,
-                program: process.program,
+                program: process.program.masked(&self.secrets),
                 cgroup: self.cgroup(membership.cgroup, None),
                 session: membership.session,
                 namespace_pid: membership.namespace_pid,
@@ -245,7 +253,7 @@ impl ProcessTable {
 
     /// A process becomes another program. Returns its new image.
     pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
-        let program = Program::executed(exec, &mut self.strings);
+        let program = Program::executed(exec, &mut self.strings, &self.secrets);
         let program = self.spare.program(program);
         let task = &exec.task;
         let handle = match self.find(task.tgid, task.start_ns) {
