@@ -38,11 +38,17 @@ pub fn execute(command: Command) -> Result<(), Failure> {
 
 /// Prints all of it to stdout. A reader that goes away has read enough.
 pub fn print(text: &[u8]) -> Result<(), Failure> {
+    print_more(text).map(drop)
+}
+
+/// The same; returns whether somebody may read more.
+fn print_more(text: &[u8]) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(format_args!(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format_args!(
             "cannot write to stdout: {error}"
         ))),
-        _ => Ok(()),
     }
 }

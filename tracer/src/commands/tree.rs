@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 use super::alone::Alone;
-use super::print;
+use super::{print, print_more};
 use crate::cli::{NamedProcess, ReportFormat, TreeArgs};
 use crate::config::Surroundings;
 use crate::failure::Failure;
@@ -49,16 +49,12 @@ pub(super) fn tree(args: &TreeArgs, surroundings: Surroundings) -> Result<(), Fa
         return print(&source.answer(&query)?);
     }
     query.wanted = source.identity(&query)?;
-    follow(&query, &mut source, surroundings)
+    follow(query, &mut source, surroundings)
 }
 
 fn query(args: &TreeArgs, surroundings: Surroundings) -> Query {
     let look = Look {
-        width: surroundings
-            .stdout_is_terminal
-            .then(size)
-            .flatten()
-            .map(|size| size.0),
+        width: width(surroundings),
         ascii: args.ascii || !is_utf8(),
     };
     Query {
@@ -68,6 +64,12 @@ fn query(args: &TreeArgs, surroundings: Surroundings) -> Query {
         look: (args.output == ReportFormat::Text).then_some(look),
         netns: netns::own().unwrap_or(0),
     }
+}
+
+/// How wide a picture may be.
+fn width(surroundings: Surroundings) -> Option<usize> {
+    let size = surroundings.stdout_is_terminal.then(size);
+    size.flatten().map(|(columns, _)| columns)
 }
 
 /// Columns and rows of the terminal, if it has told them.
@@ -160,8 +162,12 @@ impl Source {
     }
 }
 
-/// Draws until a signal, or until there is nobody left.
-fn follow(query: &Query, source: &mut Source, surroundings: Surroundings) -> Result<(), Failure> {
+/// Draws until a signal, or until there is nobody left, there or at the other end of the pipe.
+fn follow(
+    mut query: Query,
+    source: &mut Source,
+    surroundings: Surroundings,
+) -> Result<(), Failure> {
     let cannot_start = |error| Failure::failed(format_args!("cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -177,8 +183,12 @@ fn follow(query: &Query, source: &mut Source, surroundings: Surroundings) -> Res
                 _ = terminate.recv() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            match source.answer(query) {
-                Ok(answer) => redraw(query, &answer, surroundings)?,
+            if let Some(look) = &mut query.look {
+                look.width = width(surroundings);
+            }
+            match source.answer(&query) {
+                Ok(answer) if redraw(&query, &answer, surroundings)? => {}
+                Ok(_) => return Ok(()),
                 Err(NoAnswer::Missing(text)) => {
                     let _ = writeln!(io::stderr(), "tracer: {text}");
                     return Ok(());
@@ -189,16 +199,17 @@ fn follow(query: &Query, source: &mut Source, surroundings: Surroundings) -> Res
     })
 }
 
-/// On a terminal over what was there, and no longer than it; elsewhere behind it.
-fn redraw(query: &Query, answer: &[u8], surroundings: Surroundings) -> Result<(), Failure> {
+/// On a terminal over what was there, and no longer than it; elsewhere behind it. Returns whether somebody
+/// may read more.
+fn redraw(query: &Query, answer: &[u8], surroundings: Surroundings) -> Result<bool, Failure> {
     if query.look.is_none() {
-        return print(answer);
+        return print_more(answer);
     }
     let text = String::from_utf8_lossy(answer);
     let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
     let size = surroundings.stdout_is_terminal.then(size).flatten();
     let Some((_, rows)) = size else {
-        return print(format!("{time}\n{text}\n").as_bytes());
+        return print_more(format!("{time}\n{text}\n").as_bytes());
     };
     let lines: Vec<&str> = text.lines().collect();
     // One for the time, one for what is left out, one for the cursor.
@@ -207,5 +218,5 @@ fn redraw(query: &Query, answer: &[u8], surroundings: Surroundings) -> Result<()
     if shown < lines.len() {
         picture += &format!("and {} more lines\n", lines.len() - shown);
     }
-    print(picture.as_bytes())
+    print_more(picture.as_bytes())
 }

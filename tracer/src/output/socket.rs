@@ -126,7 +126,7 @@ fn columns(socket: &Socket) -> [String; 8] {
     ]
 }
 
-pub(super) fn end(end: SocketAddr) -> String {
+pub(in crate::output) fn end(end: SocketAddr) -> String {
     match (end.ip().is_unspecified(), end.port()) {
         (true, 0) => "*:*".to_owned(),
         (_, 0) => format!("{}:*", end.ip()),
@@ -172,7 +172,7 @@ fn lineage(socket: &Socket) -> String {
     parts.join("; ")
 }
 
-pub(super) fn process(image: &Image) -> String {
+pub(in crate::output) fn process(image: &Image) -> String {
     let name = match image.name.as_bytes() {
         b"" => "?".to_owned(),
         name => safe(name),
@@ -180,7 +180,7 @@ pub(super) fn process(image: &Image) -> String {
     format!("{name}[{}]", image.key.tgid)
 }
 
-pub(super) fn safe(bytes: &[u8]) -> String {
+pub(in crate::output) fn safe(bytes: &[u8]) -> String {
     let mut out = Vec::new();
     text::write_terminal(bytes, &mut out);
     String::from_utf8_lossy(&out).into_owned()

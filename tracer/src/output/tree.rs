@@ -4,15 +4,16 @@
 //! In: a process with its ancestors and descendants. Out: lines, the first ancestor first, cut to a width. What
 //! comes from the outside world reaches the terminal only as [`write_terminal`](super::text::write_terminal) leaves it.
 
+mod socket;
+
 use serde::{Deserialize, Serialize};
 
+use self::socket::described;
 use super::compact::quantity;
-use super::names;
-use super::socket::{Socket, end, process, safe};
+use super::socket::{Socket, process, safe};
 use super::users::Users;
 use crate::event::BootTime;
-use crate::observation::Direction;
-use crate::process::image::{Image, Parent, Provenance, Relation};
+use crate::process::image::{Image, Parent, Relation};
 use crate::process::population::{Life, Member};
 
 /// How a picture is to look.
@@ -183,16 +184,16 @@ impl Drawing {
             Some(Relation::Present) => self.marks.present,
             Some(Relation::Birth) | None => "",
         };
-        let text = self.described(&node.member);
+        let text = self.process_text(&node.member);
         self.line(&format!("{head}{present}{mark}{text}"));
         let pipe = if goes_on { self.marks.pipe } else { BLANK };
         for socket in &node.sockets {
-            let text = self.socket(socket);
+            let text = described(socket, self.marks, self.now);
             self.line(&format!("{below}{pipe}{BLANK}{text}"));
         }
     }
 
-    fn described(&mut self, member: &Member) -> String {
+    fn process_text(&mut self, member: &Member) -> String {
         let image = &member.image;
         let mut parts = vec![process(image), self.user(image), self.age(member)];
         parts.push(self.command(image));
@@ -241,39 +242,6 @@ impl Drawing {
         safe(&line) + cut
     }
 
-    /// The initiator stands before the arrow, as in compact lines.
-    fn socket(&self, socket: &Socket) -> String {
-        let Marks {
-            arrow, both_ways, ..
-        } = self.marks;
-        let [local, remote] = [socket.endpoints.local, socket.endpoints.remote].map(end);
-        let ends = match socket.direction() {
-            _ if socket.is_listening() => local,
-            Direction::Egress => format!("{local} {arrow} {remote}"),
-            Direction::Ingress => format!("{remote} {arrow} {local}"),
-            Direction::Unknown => format!("{local} {both_ways} {remote}"),
-        };
-        let transport = if socket.mptcp {
-            "mptcp"
-        } else {
-            names::transport(socket.transport)
-        };
-        let mut parts = vec![
-            format!("{transport} {ends}"),
-            names::socket_state(socket.state).0.to_owned(),
-        ];
-        if let Some(opened_at) = socket.opened_at() {
-            parts.push(quantity::duration(self.now.since(opened_at)));
-        }
-        if let Some(totals) = socket.totals.filter(|_| !socket.is_listening()) {
-            let [sent, received] = [totals.sent, totals.received].map(quantity::bytes);
-            parts.push(format!("sent {sent}, received {received}"));
-        }
-        parts.push(whose(socket));
-        parts.retain(|part| !part.is_empty());
-        parts.join("  ")
-    }
-
     /// A line, made ASCII where that is asked for, and cut.
     fn line(&mut self, text: &str) {
         let text = if self.look.ascii {
@@ -296,41 +264,6 @@ impl Drawing {
 
 fn has_below(node: &Node) -> bool {
     !node.children.is_empty() || node.omitted > 0
-}
-
-/// How sure its owner is, who else holds it, and where it is.
-fn whose(socket: &Socket) -> String {
-    let mut parts = Vec::new();
-    match (&socket.owner, socket.owner_provenance) {
-        (None, _) => parts.push("owner ?".to_owned()),
-        (Some(_), Provenance::Kernel) => {}
-        (Some(_), _) => parts.push("inferred".to_owned()),
-    }
-    let others = socket.other_holders();
-    if let [first, rest @ ..] = &others[..] {
-        let more = match rest.len() {
-            0 => String::new(),
-            count => format!(" and {count} more"),
-        };
-        let word = if socket.owner.is_some() {
-            "also held by"
-        } else {
-            "held by"
-        };
-        parts.push(format!("{word} {}{more}", process(first)));
-    }
-    if !socket.is_in_own_netns {
-        let netns = match &socket.netns_name {
-            Some(name) => safe(name.as_bytes()),
-            None => socket.endpoints.netns.to_string(),
-        };
-        parts.push(format!("in netns {netns}"));
-    }
-    if parts.is_empty() {
-        String::new()
-    } else {
-        format!("({})", parts.join("; "))
-    }
 }
 
 /// With `\u{HHHH}` for everything else but the sign of micro.

@@ -58,12 +58,7 @@ impl Json {
             tracer.number(key!("receive_queue"), receive);
             tracer.number(key!("send_queue"), send);
         }
-        if let Some(totals) = socket.totals.filter(|_| !socket.is_listening()) {
-            if let Some(rtt) = totals.rtt_us {
-                tracer.number(key!("rtt_us"), rtt);
-            }
-            tracer.number(key!("retransmits"), totals.retransmits);
-        }
+        write_path(socket, tracer);
         if socket.mptcp {
             tracer.boolean(key!("mptcp"), true);
         }
@@ -81,6 +76,17 @@ impl Json {
             }
         });
     }
+}
+
+/// What is known of the way to the peer.
+fn write_path(socket: &Socket, tracer: &mut Object<'_>) {
+    let Some(totals) = socket.totals.filter(|_| !socket.is_listening()) else {
+        return;
+    };
+    if let Some(rtt) = totals.rtt_us {
+        tracer.number(key!("rtt_us"), rtt);
+    }
+    tracer.number(key!("retransmits"), totals.retransmits);
 }
 
 fn write_network(socket: &Socket, network: &mut Object<'_>) {

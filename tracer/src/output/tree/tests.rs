@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{Endpoints, ProcessKey, TcpState, Totals, Transport};
-use crate::process::image::Program;
+use crate::process::image::{Program, Provenance};
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: BootTime = BootTime(100 * SECOND);
