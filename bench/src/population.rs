@@ -22,6 +22,9 @@ pub(crate) const INIT: Task = Task {
     euid: 0,
     flags: 0,
     comm: *b"systemd\0\0\0\0\0\0\0\0\0",
+    parent_start_ns: 0,
+    parent_tgid: 0,
+    padding: 0,
 };
 
 /// Where every process is.
@@ -112,6 +115,8 @@ impl Births {
             tgid: self.latest_pid,
             tid: self.latest_pid,
             start_ns: time,
+            parent_start_ns: parent.start_ns,
+            parent_tgid: parent.tgid,
             ..parent
         };
         (child, wire::fork(time, parent, child.tgid))

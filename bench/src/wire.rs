@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::slice;
 
 use tracer_common::record::{
-    CgroupId, Close, Endpoints, Established, Exec, Exit, Fork, Header, Membership, Reset, Socket,
-    Task, UNSET, kind,
+    CgroupId, Close, Endpoints, Established, Exec, Exit, File, Fork, Header, Membership, Reset,
+    Socket, Task, UNSET, kind,
 };
 
 pub(crate) const ESTABLISHED: u8 = 1;
@@ -196,15 +196,23 @@ pub(crate) fn exec(time: u64, task: Task, path: &[u8], cwd: &[u8], args: &[u8]) 
         header: header(kind::EXEC, time),
         task,
         membership: MEMBERSHIP,
-        inode: 1_000_000 + path.len() as u64,
-        device: 8 << 20 | 1,
-        mode: 0o100_755,
+        file: File {
+            inode: 1_000_000 + path.len() as u64,
+            size: 100_000,
+            changed_s: 1_700_000_000,
+            changed_ns: 0,
+            device: 8 << 20 | 1,
+            mode: 0o100_755,
+            links: 1,
+            owner: 0,
+            group: 0,
+        },
         path_len: length(path),
         cwd_len: length(cwd),
+        script_len: 0,
         args_len: length(args),
-        padding: 0,
         flags: 0,
-        padding2: 0,
+        padding: 0,
     });
     record.extend_from_slice(path);
     record.extend_from_slice(cwd);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::event::{
-    BootTime, CgroupId, Endpoints, Errno, Name, ProcessKey, Session, SocketId, Totals, Tty,
+    BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, Name, Privileges,
+    ProcessKey, Session, SocketId, Totals, Tty,
 };
 use tracer::host::Host;
 
@@ -20,7 +21,8 @@ use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
 use tracer::process::cause::{Cause, Certainty};
 use tracer::process::cgroup::Cgroup;
-use tracer::process::image::{Image, Parent, Program, Provenance, Relation};
+use tracer::process::fingerprint::Derived;
+use tracer::process::image::{Brief, Image, Parent, Program, Provenance, Relation};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -69,6 +71,21 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
             executable: Bytes::copy_from_slice(executable.as_bytes()),
             arguments: Some(Bytes::copy_from_slice(arguments)),
             working_directory: Bytes::from_static(b"/root"),
+            invoked_as: Name(comm),
+            file: Some(FileStatus {
+                version: FileVersion {
+                    id: FileId {
+                        device: 8 << 20 | 1,
+                        inode: 1_000_000 + u64::from(tgid),
+                    },
+                    size: 314_159,
+                    changed_ns: 1_700_000_000_123_456_789,
+                },
+                mode: 0o100_755,
+                links: 1,
+                owner: 0,
+                group: 0,
+            }),
             ..Program::default()
         }),
         cgroup: Some(cgroup(3, b"/system.slice/ssh.service")),
@@ -76,9 +93,11 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
         namespace_pid: None,
         has_host_root: true,
         parent: Parent::Root,
+        present_parent: None,
         provenance: Provenance::Kernel,
         depth: 0,
         cause: None,
+        fingerprint: Derived::default(),
     }
 }
 
@@ -153,9 +172,17 @@ pub fn awkward() -> Arc<Image> {
         arguments_masked: true,
         working_directory: Bytes::from_static("/tmp/\u{202e}dir".as_bytes()),
         deleted: true,
+        upper_layer: true,
+        privileges: Privileges {
+            setuid: true,
+            ..Privileges::default()
+        },
+        script: Bytes::from_static(b"/tmp/\xffscript"),
+        invoked_as: Name(*b"script\0\0\0\0\0\0\0\0\0\0"),
         ..Program::default()
     };
     let plain = image(5001, "", "", b"");
+    let reaper = image(900, "a\\b", "/usr/bin/reaper", b"reaper\0");
     let provenance = Provenance::Procfs;
     let program = Arc::new(program);
     let (name, parent) = (Name(name), Parent::Unknown);
@@ -163,6 +190,7 @@ pub fn awkward() -> Arc<Image> {
     Arc::new(Image {
         name,
         parent,
+        present_parent: Some(Arc::new(Brief::from(&reaper))),
         program,
         provenance,
         euid,

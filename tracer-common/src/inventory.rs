@@ -16,12 +16,10 @@ pub const TASK_IS_READER: u32 = 4;
 pub struct ExistingTask {
     /// The leader of its thread group.
     pub task: Task,
-    /// `start_boottime` of its present parent, in nanoseconds.
-    pub parent_start_ns: u64,
-    /// PID of its present parent; 0 for the idle task.
-    pub parent_tgid: u32,
     /// [`TASK_IS_INIT`], [`TASK_IS_SUBREAPER`], [`TASK_IS_READER`].
     pub flags: u32,
+    /// Always zero.
+    pub padding: u32,
     /// What it belongs to.
     pub membership: Membership,
 }
@@ -61,7 +59,7 @@ pub struct ExaminedSocket {
 }
 
 const _: () = {
-    assert!(size_of::<ExistingTask>() == 104);
-    assert!(size_of::<HeldSocket>() == 176);
+    assert!(size_of::<ExistingTask>() == 112);
+    assert!(size_of::<HeldSocket>() == 192);
     assert!(size_of::<ExaminedSocket>() == 56);
 };

@@ -66,7 +66,10 @@ layout! {
     tty_index: "tty_struct" "index",
     tty_driver_major: "tty_driver" "major",
     tty_driver_minor_start: "tty_driver" "minor_start",
+    cred_uid: "cred" "uid",
+    cred_gid: "cred" "gid",
     cred_euid: "cred" "euid",
+    cred_egid: "cred" "egid",
     cred_user_ns: "cred" "user_ns",
     user_namespace_level: "user_namespace" "level",
     mm_arg_start: "mm_struct" "arg_start",
@@ -92,8 +95,15 @@ layout! {
     mount_ns: "mount" "mnt_ns",
     inode_ino: "inode" "i_ino",
     inode_mode: "inode" "i_mode",
+    inode_size: "inode" "i_size",
+    inode_links: "inode" "i_nlink",
+    inode_owner: "inode" "i_uid",
+    inode_group: "inode" "i_gid",
     inode_sb: "inode" "i_sb",
     super_block_dev: "super_block" "s_dev",
+    super_block_magic: "super_block" "s_magic",
+    binprm_filename: "linux_binprm" "filename",
+    binprm_interp: "linux_binprm" "interp",
     socket_sk: "socket" "sk",
     sock_family: "sock" "__sk_common.skc_family",
     sock_state: "sock" "__sk_common.skc_state",
@@ -149,6 +159,16 @@ pub struct Settings {
     pub kernel_socket_mask: u32,
     /// Where MPTCP keeps what is read of it; zeros if the kernel has no MPTCP.
     pub mptcp: MptcpLayout,
+    /// Offset in `inode` of the seconds of its change time, which has had several names.
+    pub inode_changed_s: u32,
+    /// Offset in `inode` of the nanoseconds within that second.
+    pub inode_changed_ns: u32,
+    /// Size of `inode`. In overlay file systems the pointer to the dentry in the upper layer follows it.
+    pub inode_end: u32,
+    /// Byte of `linux_binprm` that holds the bit field `secureexec`.
+    pub secureexec_byte: u32,
+    /// The bit within that byte.
+    pub secureexec_mask: u32,
 }
 
 /// Where a kernel keeps what is read of Multipath TCP. Not in [`Layout`], since kernels may lack it.
@@ -201,6 +221,11 @@ impl Settings {
         kernel_socket_byte: 0,
         kernel_socket_mask: 0,
         mptcp: MptcpLayout::ZERO,
+        inode_changed_s: 0,
+        inode_changed_ns: 0,
+        inode_end: 0,
+        secureexec_byte: 0,
+        secureexec_mask: 0,
     };
 }
 

@@ -79,6 +79,13 @@ pub struct Task {
     pub flags: u32,
     /// `comm` of the thread group's leader, NUL-terminated.
     pub comm: [u8; 16],
+    /// `start_boottime` of its present parent, in nanoseconds.
+    pub parent_start_ns: u64,
+    /// Thread group of its present parent, in the initial PID namespace; 0 if it has none or it could not
+    /// be read.
+    pub parent_tgid: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
 /// A cgroup.
@@ -286,17 +293,60 @@ pub const EXEC_MEMFD: u32 = 8;
 pub const EXEC_DELETED: u32 = 16;
 /// [`Exec::flags`]: the arguments could not be read.
 pub const EXEC_ARGS_UNREADABLE: u32 = 32;
+/// [`Exec::flags`]: the file is in the upper layer of an overlay file system: it was made or changed
+/// there, and is not the one of the lower layers.
+pub const EXEC_UPPER_LAYER: u32 = 64;
+/// [`Exec::flags`]: `linux_binprm.secureexec`, which the program sees as `AT_SECURE`: it has privileges
+/// that whoever called exec did not choose.
+pub const EXEC_SECURE: u32 = 128;
+/// [`Exec::flags`]: the real and the effective user differ.
+pub const EXEC_OTHER_USER: u32 = 256;
+/// [`Exec::flags`]: the real and the effective group differ.
+pub const EXEC_OTHER_GROUP: u32 = 512;
+/// [`Exec::flags`]: the script's path is cut at its end.
+pub const EXEC_SCRIPT_TRUNCATED: u32 = 1024;
+/// [`Exec::flags`]: the record is longer than its strings; what follows them means nothing.
+pub const EXEC_UNUSED_ROOM: u32 = 2048;
 
 /// Longest path in an [`Exec`], in bytes, without its separators at either end.
 pub const EXEC_PATH_MAX: usize = 4096;
+/// Longest path of a script in an [`Exec`], in bytes, with the NUL that ends it.
+pub const EXEC_SCRIPT_MAX: usize = 4096;
 /// Longest argument block in an [`Exec`], in bytes.
-pub const EXEC_ARGS_MAX: usize = 8192;
+pub const EXEC_ARGS_MAX: usize = 32_768;
 
-/// A process became another program. Three strings follow, without gaps: the executed file's path
-/// (`path_len` bytes), the working directory (`cwd_len`) and the arguments (`args_len`).
+/// The file that is executed; for a script its interpreter. All as the inode has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    /// `i_ino`
+    pub inode: u64,
+    /// `i_size`, in bytes.
+    pub size: u64,
+    /// The seconds of its change time, since 1970.
+    pub changed_s: u64,
+    /// The nanoseconds within that second.
+    pub changed_ns: u32,
+    /// `s_dev` of its file system: major << 20 | minor.
+    pub device: u32,
+    /// `i_mode`
+    pub mode: u32,
+    /// `i_nlink`: how many names it has.
+    pub links: u32,
+    /// `i_uid`, in the initial user namespace.
+    pub owner: u32,
+    /// `i_gid`, in the initial user namespace.
+    pub group: u32,
+}
+
+/// A process became another program. Four strings follow, without gaps: the executed file's path
+/// (`path_len` bytes), the working directory (`cwd_len`), the script (`script_len`) and the arguments
+/// (`args_len`).
 ///
 /// A path is a sequence of components from the file up to the root, each ended by a NUL:
-/// `/usr/bin/curl` is `curl\0bin\0usr\0`. The arguments are as in `/proc/PID/cmdline`.
+/// `/usr/bin/curl` is `curl\0bin\0usr\0`. The script is what exec was called with where the kernel runs
+/// an interpreter for it, ended by a NUL; otherwise it is empty. The arguments are as in
+/// `/proc/PID/cmdline`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Exec {
@@ -306,24 +356,20 @@ pub struct Exec {
     pub task: Task,
     /// What it belongs to.
     pub membership: Membership,
-    /// Inode number of the executed file (for a script: of its interpreter).
-    pub inode: u64,
-    /// Device of that inode as the kernel encodes it: major << 20 | minor.
-    pub device: u32,
-    /// `i_mode` of that inode.
-    pub mode: u32,
+    /// What it runs.
+    pub file: File,
     /// Length of the path, in bytes.
     pub path_len: u16,
     /// Length of the working directory, in bytes.
     pub cwd_len: u16,
+    /// Length of the script's path, in bytes.
+    pub script_len: u16,
     /// Length of the argument block, in bytes.
     pub args_len: u16,
-    /// Always zero.
-    pub padding: u16,
     /// The `EXEC_*` bits.
     pub flags: u32,
     /// Always zero.
-    pub padding2: u32,
+    pub padding: u32,
 }
 
 /// The last thread of a process ended.
@@ -391,14 +437,15 @@ const _: () = {
     assert!(size_of::<CgroupMkdir>() == 1056);
     assert!(size_of::<CgroupRmdir>() == 32);
     assert!(size_of::<CgroupAttach>() == 1072);
-    assert!(size_of::<Task>() == 40);
+    assert!(size_of::<Task>() == 56);
     assert!(size_of::<Endpoints>() == 48);
-    assert!(size_of::<Socket>() == 120);
+    assert!(size_of::<Socket>() == 136);
     assert!(size_of::<Established>() == 72);
     assert!(size_of::<Subflow>() == 80);
     assert!(size_of::<Close>() == 112);
     assert!(size_of::<Reset>() == 24);
-    assert!(size_of::<Fork>() == 120);
-    assert!(size_of::<Exec>() == 136);
-    assert!(size_of::<Exit>() == 64);
+    assert!(size_of::<Fork>() == 136);
+    assert!(size_of::<File>() == 48);
+    assert!(size_of::<Exec>() == 184);
+    assert!(size_of::<Exit>() == 80);
 };

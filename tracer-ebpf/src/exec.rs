@@ -7,7 +7,9 @@
 //! first instruction.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_probe_read_user, bpf_ringbuf_output},
+    helpers::generated::{
+        bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_ringbuf_output,
+    },
     macros::{btf_tracepoint, map},
     maps::PerCpuArray,
     programs::BtfTracePointContext,
@@ -15,28 +17,37 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use tracer_common::record::{
     EXEC_ARGS_MAX, EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_CWD_TRUNCATED, EXEC_DELETED,
-    EXEC_MEMFD, EXEC_PATH_MAX, EXEC_PATH_TRUNCATED, Exec, kind,
+    EXEC_MEMFD, EXEC_OTHER_GROUP, EXEC_OTHER_USER, EXEC_PATH_MAX, EXEC_PATH_TRUNCATED,
+    EXEC_SCRIPT_MAX, EXEC_SCRIPT_TRUNCATED, EXEC_SECURE, EXEC_UNUSED_ROOM, EXEC_UPPER_LAYER, Exec,
+    kind,
 };
 
 use crate::{
     kernel::{
-        Direct, Source,
-        layout::layout,
+        Direct, Source, file,
+        layout::{layout, setting},
         membership,
         path::{PATHS_MASK, Path, bounded},
+        source::read_remote,
         task,
     },
     ring,
 };
 
-/// The path, the working directory and the arguments, each begin where the one before ends.
+/// The path, the working directory, the script and the arguments each begin where the one before ends.
 const PATH_LIMIT: usize = EXEC_PATH_MAX;
 const CWD_LIMIT: usize = PATHS_MASK as usize;
-/// Not below the length of all strings.
+/// Arguments up to this length, in bytes, are put together with the rest; a per-CPU value is at most
+/// 32 KiB.
+const SHORT_ARGS: usize = 4096;
+/// Not below the length of all strings, short arguments included.
 const STRINGS_MASK: i32 = 0x3fff;
-const STRINGS: usize = STRINGS_MASK as usize + 1;
+/// Room for short arguments wherever they begin, as far as the verifier knows.
+const STRINGS: usize = STRINGS_MASK as usize + 1 + SHORT_ARGS;
+/// Not below the length of the arguments.
+const ARGS_MASK: i32 = 0xffff;
 
-const _: () = assert!(CWD_LIMIT + EXEC_ARGS_MAX < STRINGS);
+const _: () = assert!(CWD_LIMIT + EXEC_SCRIPT_MAX + SHORT_ARGS <= STRINGS_MASK as usize);
 
 /// A record under construction: its length is known only at the end.
 #[repr(C)]
@@ -51,6 +62,13 @@ struct Scratch {
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// A record with room for the longest arguments.
+#[repr(C)]
+struct Roomy {
+    exec: Exec,
+    strings: [u8; STRINGS + EXEC_ARGS_MAX],
+}
+
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
@@ -63,7 +81,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         (*scratch).busy = 1;
-        if tell(Direct(ctx.arg(0)), scratch).is_none() {
+        if tell(Direct(ctx.arg(0)), Direct(ctx.arg(2)), scratch).is_none() {
             warn!(&ctx, "an exec could not be told");
             ring::lost(kind::EXEC);
         }
@@ -75,67 +93,201 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 /// # Safety
 /// `scratch` must be this CPU's, and not in use.
 #[inline(always)]
-unsafe fn tell(task: Direct, scratch: *mut Scratch) -> Option<()> {
+unsafe fn tell(task: Direct, binprm: Direct, scratch: *mut Scratch) -> Option<()> {
     let memory = task.follow(layout!(task_mm))?;
-    let file = memory.follow(layout!(mm_exe_file))?;
-    let inode = file.follow(layout!(file_inode))?;
-    let path = Path::load(file, layout!(file_path))?;
-    let cwd = Path::load(task.follow(layout!(task_fs))?, layout!(fs_pwd))?;
-    // SAFETY: by the caller's promise; the limits are those of `strings`.
+    let executed = memory.follow(layout!(mm_exe_file))?;
+    let inode = executed.follow(layout!(file_inode))?;
+    // SAFETY: by the caller's promise.
     unsafe {
         let exec = &raw mut (*scratch).exec;
         let strings = (&raw mut (*scratch).strings).cast::<u8>();
         ring::write_header((&raw mut (*exec).header).cast(), kind::EXEC, 0);
         task::fill(task, &raw mut (*exec).task)?;
         membership::fill(task, &raw mut (*exec).membership);
-        (*exec).inode = inode.load(layout!(inode_ino))?;
-        (*exec).device = inode
-            .follow(layout!(inode_sb))?
-            .load(layout!(super_block_dev))?;
-        (*exec).mode = u32::from(inode.load::<u16>(layout!(inode_mode))?);
+        file::fill(inode, &raw mut (*exec).file)?;
+        (*exec).flags = privileges(task, binprm)?;
         (*exec).padding = 0;
-        (*exec).padding2 = 0;
-        let mut flags = 0;
-        let end_of_path = if path.is_internal() {
-            flags |= EXEC_MEMFD;
+        if file::is_in_upper_layer(inode) {
+            (*exec).flags |= EXEC_UPPER_LAYER;
+        }
+        let path = Path::load(executed, layout!(file_path))?;
+        let used = write_path(exec, path, strings);
+        let cwd = Path::load(task.follow(layout!(task_fs))?, layout!(fs_pwd))?;
+        let used = write_cwd(exec, cwd, strings, used);
+        let used = write_script(exec, binprm, strings, used);
+        let start: u64 = memory.load(layout!(mm_arg_start))?;
+        let end: u64 = memory.load(layout!(mm_arg_end))?;
+        let length = end.wrapping_sub(start) as usize;
+        if length <= SHORT_ARGS {
+            output(scratch, used, start, length)
+        } else {
+            output_roomy(scratch, used, start, length)
+        }
+    }
+}
+
+/// What the program may do that whoever called exec could not.
+#[inline(always)]
+fn privileges(task: Direct, binprm: Direct) -> Option<u32> {
+    let credentials = task.follow(layout!(task_cred))?;
+    let byte = binprm.0.wrapping_add(setting!(secureexec_byte) as usize);
+    let mut flags = 0;
+    if u32::from(read_remote::<u8>(byte)?) & setting!(secureexec_mask) != 0 {
+        flags |= EXEC_SECURE;
+    }
+    if credentials.load::<u32>(layout!(cred_uid))? != credentials.load(layout!(cred_euid))? {
+        flags |= EXEC_OTHER_USER;
+    }
+    if credentials.load::<u32>(layout!(cred_gid))? != credentials.load(layout!(cred_egid))? {
+        flags |= EXEC_OTHER_GROUP;
+    }
+    Some(flags)
+}
+
+/// Writes the path and returns where it ends.
+///
+/// # Safety
+/// `exec` and `strings` must be those of an unused scratch; so for the following.
+#[inline(always)]
+unsafe fn write_path(exec: *mut Exec, path: Path, strings: *mut u8) -> usize {
+    // SAFETY: by the caller's promise; the limit is that of `strings`.
+    unsafe {
+        let written = if path.is_internal() {
+            (*exec).flags |= EXEC_MEMFD;
             path.write_name(strings)
         } else {
             if path.is_deleted() {
-                flags |= EXEC_DELETED;
+                (*exec).flags |= EXEC_DELETED;
             }
             path.write(strings, 0, PATH_LIMIT)
         };
-        if end_of_path.truncated {
-            flags |= EXEC_PATH_TRUNCATED;
+        if written.truncated {
+            (*exec).flags |= EXEC_PATH_TRUNCATED;
         }
-        let end_of_cwd = cwd.write(strings, end_of_path.used, CWD_LIMIT);
-        if end_of_cwd.truncated {
-            flags |= EXEC_CWD_TRUNCATED;
-        }
+        (*exec).path_len = written.used as u16;
+        written.used
+    }
+}
 
-        let start: u64 = memory.load(layout!(mm_arg_start))?;
-        let end: u64 = memory.load(layout!(mm_arg_end))?;
-        let mut args = end.wrapping_sub(start) as usize;
-        if args > EXEC_ARGS_MAX {
-            args = EXEC_ARGS_MAX;
-            flags |= EXEC_ARGS_TRUNCATED;
+/// Writes the working directory from `used` on and returns where it ends.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+unsafe fn write_cwd(exec: *mut Exec, cwd: Path, strings: *mut u8, used: usize) -> usize {
+    // SAFETY: by the caller's promise; the limit is that of `strings`.
+    unsafe {
+        let written = cwd.write(strings, used, CWD_LIMIT);
+        if written.truncated {
+            (*exec).flags |= EXEC_CWD_TRUNCATED;
         }
-        let to = strings.add(bounded::<PATHS_MASK>(end_of_cwd.used));
-        let length = bounded::<STRINGS_MASK>(args);
-        if length > EXEC_ARGS_MAX {
-            return None; // Cannot be; the verifier wants to see it.
-        }
-        if bpf_probe_read_user(to.cast(), length as u32, start as *const _) != 0 {
-            args = 0;
-            flags |= EXEC_ARGS_UNREADABLE;
-        }
+        (*exec).cwd_len = (written.used - used) as u16;
+        written.used
+    }
+}
 
-        (*exec).path_len = end_of_path.used as u16;
-        (*exec).cwd_len = (end_of_cwd.used - end_of_path.used) as u16;
-        (*exec).args_len = args as u16;
-        (*exec).flags = flags;
-        let size = size_of::<Exec>() + bounded::<STRINGS_MASK>(end_of_cwd.used + args);
+/// Writes the script, if an interpreter runs for one, from `used` on and returns where it ends.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+unsafe fn write_script(exec: *mut Exec, binprm: Direct, strings: *mut u8, used: usize) -> usize {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        (*exec).script_len = 0;
+        let script: Option<*const u8> = binprm.load(layout!(binprm_filename));
+        let interpreter: Option<*const u8> = binprm.load(layout!(binprm_interp));
+        let (Some(script), true) = (script, script != interpreter) else {
+            return used;
+        };
+        let to = strings.add(bounded::<PATHS_MASK>(used));
+        let length = bpf_probe_read_kernel_str(to.cast(), EXEC_SCRIPT_MAX as u32, script.cast());
+        if length <= 0 || length > EXEC_SCRIPT_MAX as i64 {
+            return used;
+        }
+        if length == EXEC_SCRIPT_MAX as i64 {
+            (*exec).flags |= EXEC_SCRIPT_TRUNCATED;
+        }
+        (*exec).script_len = length as u16;
+        bounded::<STRINGS_MASK>(used + length as usize)
+    }
+}
+
+/// Writes the arguments behind the other strings, and the record to the ring.
+///
+/// # Safety
+/// As above; the record must be complete but for the arguments.
+#[inline(always)]
+unsafe fn output(scratch: *mut Scratch, used: usize, start: u64, length: usize) -> Option<()> {
+    // SAFETY: by the caller's promise; there is room for short arguments behind all other strings.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        let strings = (&raw mut (*scratch).strings).cast::<u8>();
+        let to = strings.add(bounded::<STRINGS_MASK>(used));
+        let written = write_args(exec, to, start, length, SHORT_ARGS)?;
+        let size = size_of::<Exec>() + bounded::<STRINGS_MASK>(used + written);
         let events = (&raw const ring::EVENTS).cast_mut().cast();
         (bpf_ringbuf_output(events, exec.cast(), size as u64, 0) == 0).then_some(())
     }
+}
+
+/// The same for long arguments: they are written where the reader finds them.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+unsafe fn output_roomy(
+    scratch: *mut Scratch,
+    used: usize,
+    start: u64,
+    length: usize,
+) -> Option<()> {
+    let mut entry = ring::EVENTS.reserve::<Roomy>(0)?;
+    let roomy = entry.as_mut_ptr();
+    // SAFETY: by the caller's promise; both have room for the record and its strings.
+    let told = unsafe {
+        let exec = &raw mut (*scratch).exec;
+        (*exec).flags |= EXEC_UNUSED_ROOM;
+        if length > EXEC_ARGS_MAX {
+            (*exec).flags |= EXEC_ARGS_TRUNCATED;
+        }
+        let strings = (&raw mut (*roomy).strings).cast::<u8>();
+        let to = strings.add(bounded::<STRINGS_MASK>(used));
+        let written = write_args(exec, to, start, length.min(EXEC_ARGS_MAX), EXEC_ARGS_MAX);
+        let size = size_of::<Exec>() + bounded::<STRINGS_MASK>(used);
+        let copied = bpf_probe_read_kernel(roomy.cast(), size as u32, exec.cast());
+        written.filter(|_| copied == 0)
+    };
+    match told {
+        Some(_) => entry.submit(0),
+        None => entry.discard(0),
+    }
+    told.map(|_| ())
+}
+
+/// Copies `length` bytes of arguments, at most `limit`, and returns how many are there.
+///
+/// # Safety
+/// `to` must be writable for `limit` bytes.
+#[inline(always)]
+unsafe fn write_args(
+    exec: *mut Exec,
+    to: *mut u8,
+    start: u64,
+    length: usize,
+    limit: usize,
+) -> Option<usize> {
+    let mut written = bounded::<ARGS_MASK>(length);
+    if written > limit {
+        return None; // Cannot be; the verifier wants to see it.
+    }
+    // SAFETY: by the caller's promise; the helper checks the source.
+    unsafe {
+        if bpf_probe_read_user(to.cast(), written as u32, start as *const _) != 0 {
+            written = 0;
+            (*exec).flags |= EXEC_ARGS_UNREADABLE;
+        }
+        (*exec).args_len = written as u16;
+    }
+    Some(written)
 }

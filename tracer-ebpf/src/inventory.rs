@@ -70,16 +70,12 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
     if task.load::<u32>(layout!(task_pid))? != tgid {
         return None; // Not a process but one of its further threads.
     }
-    let parent = task.follow(layout!(task_real_parent))?;
-    let parent_leader = parent.follow(layout!(task_group_leader))?;
     let signal = task.follow(layout!(task_signal))?;
     let mut record = MaybeUninit::<ExistingTask>::uninit();
     let to = record.as_mut_ptr();
     // SAFETY: `to` points to a record on the stack, filled in completely; `seq` is the iterator's.
     unsafe {
         task::fill(task, &raw mut (*to).task)?;
-        (*to).parent_start_ns = parent_leader.load(layout!(task_start_boottime))?;
-        (*to).parent_tgid = parent.load(layout!(task_tgid))?;
         let mut flags = 0;
         if signal.load::<u32>(layout!(signal_flags))? & SIGNAL_UNKILLABLE != 0 {
             flags |= TASK_IS_INIT;
@@ -92,6 +88,7 @@ fn tell(seq: *mut c_void, task: Direct) -> Option<()> {
             flags |= TASK_IS_READER;
         }
         (*to).flags = flags;
+        (*to).padding = 0;
         membership::fill(task, &raw mut (*to).membership);
         bpf_seq_write(seq.cast(), to.cast(), size_of::<ExistingTask>() as u32);
     }

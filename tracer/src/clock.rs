@@ -100,7 +100,11 @@ impl UtcClock {
 
     /// The time as text.
     pub fn render(&mut self, time: BootTime) -> &[u8; Self::LENGTH] {
-        let unix = self.offset.unix_nanoseconds(time);
+        self.render_unix(self.offset.unix_nanoseconds(time))
+    }
+
+    /// A time in nanoseconds since 1970 as text; one that no calendar knows as 1970.
+    pub fn render_unix(&mut self, unix: i64) -> &[u8; Self::LENGTH] {
         let second = unix.div_euclid(NANOSECONDS);
         if second != self.second {
             self.second = second;

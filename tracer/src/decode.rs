@@ -13,8 +13,8 @@ use tracer_common::record::{self, kind};
 
 use crate::event::{
     AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, Exec, FileId,
-    Membership, Name, ProcessKey, RootId, Session, SocketId, SocketMoment, Subflow, Task, TcpState,
-    Totals, Tty,
+    FileStatus, FileVersion, Membership, Name, Privileges, ProcessKey, RootId, Session, SocketId,
+    SocketMoment, Subflow, Task, TcpState, Totals, Tty,
 };
 
 /// Why a record cannot be understood.
@@ -172,9 +172,12 @@ fn exec(bytes: &[u8], time: BootTime) -> Decoded<'_> {
     };
     let path_len = usize::from(field!(fixed, record::Exec, path_len));
     let cwd_len = usize::from(field!(fixed, record::Exec, cwd_len));
+    let script_len = usize::from(field!(fixed, record::Exec, script_len));
     let args_len = usize::from(field!(fixed, record::Exec, args_len));
-    let expected = SIZE + path_len + cwd_len + args_len;
-    if bytes.len() != expected {
+    let flags = field!(fixed, record::Exec, flags);
+    let expected = SIZE + path_len + cwd_len + script_len + args_len;
+    let has_unused_room = flags & record::EXEC_UNUSED_ROOM != 0;
+    if bytes.len() < expected || bytes.len() > expected && !has_unused_room {
         return Err(DecodeError::Length {
             kind: "exec",
             expected,
@@ -182,28 +185,66 @@ fn exec(bytes: &[u8], time: BootTime) -> Decoded<'_> {
         });
     }
     let (path, strings) = strings.split_at(path_len);
-    let (cwd, args) = strings.split_at(cwd_len);
-    let flags = field!(fixed, record::Exec, flags);
+    let (cwd, strings) = strings.split_at(cwd_len);
+    let (script, strings) = strings.split_at(script_len);
+    let file = file(&part(fixed, offset_of!(record::Exec, file)));
     let exec = Exec {
         task: task(&part(fixed, offset_of!(record::Exec, task))),
         membership: membership(&part(fixed, offset_of!(record::Exec, membership))),
         path,
         cwd,
-        args,
-        file: FileId {
-            device: field!(fixed, record::Exec, device),
-            inode: field!(fixed, record::Exec, inode),
-        },
-        mode: field!(fixed, record::Exec, mode),
+        args: &strings[..args_len],
+        privileges: privileges(&file, flags),
+        file,
+        script: script.strip_suffix(b"\0").unwrap_or(script),
         path_truncated: flags & record::EXEC_PATH_TRUNCATED != 0,
         cwd_truncated: flags & record::EXEC_CWD_TRUNCATED != 0,
         args_truncated: flags & record::EXEC_ARGS_TRUNCATED != 0,
         args_unreadable: flags & record::EXEC_ARGS_UNREADABLE != 0,
         memfd: flags & record::EXEC_MEMFD != 0,
         deleted: flags & record::EXEC_DELETED != 0,
+        script_truncated: flags & record::EXEC_SCRIPT_TRUNCATED != 0,
+        upper_layer: flags & record::EXEC_UPPER_LAYER != 0,
     };
     let kind = EventKind::Exec(exec);
     Ok(Event { time, kind })
+}
+
+#[inline(always)]
+fn file(bytes: &[u8; size_of::<record::File>()]) -> FileStatus {
+    let seconds = field!(bytes, record::File, changed_s) as i64;
+    let nanoseconds = i64::from(field!(bytes, record::File, changed_ns));
+    FileStatus {
+        version: FileVersion {
+            id: FileId {
+                device: field!(bytes, record::File, device),
+                inode: field!(bytes, record::File, inode),
+            },
+            size: field!(bytes, record::File, size),
+            changed_ns: seconds
+                .saturating_mul(1_000_000_000)
+                .saturating_add(nanoseconds),
+        },
+        mode: field!(bytes, record::File, mode),
+        links: field!(bytes, record::File, links),
+        owner: field!(bytes, record::File, owner),
+        group: field!(bytes, record::File, group),
+    }
+}
+
+/// The kernel marks a program whose privileges may come from elsewhere, but does not say why. A process
+/// whose users differed before has it at every exec.
+fn privileges(file: &FileStatus, flags: u32) -> Privileges {
+    /// `S_ISUID`, `S_ISGID` and `S_IXGRP`, include/uapi/linux/stat.h.
+    const SETUID: u32 = 0o4000;
+    const SETGID: u32 = 0o2010;
+    let has = |flag| flags & flag != 0;
+    let secure = has(record::EXEC_SECURE);
+    Privileges {
+        setuid: secure && has(record::EXEC_OTHER_USER) && file.mode & SETUID != 0,
+        setgid: secure && has(record::EXEC_OTHER_GROUP) && file.mode & SETGID == SETGID,
+        capabilities: secure && !has(record::EXEC_OTHER_USER | record::EXEC_OTHER_GROUP),
+    }
 }
 
 #[inline(never)]
@@ -440,7 +481,16 @@ fn task(bytes: &[u8; size_of::<record::Task>()]) -> Task {
         euid: readable.then(|| field!(bytes, record::Task, euid)),
         kernel_thread: flags & record::TASK_KERNEL_THREAD != 0,
         name: name(field!(bytes, record::Task, comm)),
+        parent: process(
+            field!(bytes, record::Task, parent_tgid),
+            field!(bytes, record::Task, parent_start_ns),
+        ),
     }
+}
+
+/// The process of this PID, unless that is the idle task's.
+fn process(tgid: u32, start_ns: u64) -> Option<ProcessKey> {
+    (tgid != 0).then_some(ProcessKey { tgid, start_ns })
 }
 
 /// The name without what follows its first NUL, so that equal names are equal. All bytes at once,

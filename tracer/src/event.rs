@@ -62,6 +62,8 @@ pub struct Task {
     pub kernel_thread: bool,
     /// `comm` of the process (of the thread, where `start_ns` is unknown).
     pub name: Name,
+    /// Its parent at that moment; `None` if it has none or it is not known.
+    pub parent: Option<ProcessKey>,
 }
 
 /// A cgroup. IDs are not used again.
@@ -311,10 +313,10 @@ pub struct Exec<'a> {
     pub cwd: &'a [u8],
     /// As in `/proc/PID/cmdline`.
     pub args: &'a [u8],
-    /// Inode number and device of the file.
-    pub file: FileId,
-    /// `i_mode` of the file.
-    pub mode: u32,
+    /// The file as its inode has it.
+    pub file: FileStatus,
+    /// Where an interpreter runs for it, the script as exec was called with it; otherwise empty.
+    pub script: &'a [u8],
     /// The path lacks the directories nearest to the root.
     pub path_truncated: bool,
     /// The working directory lacks the directories nearest to the root.
@@ -327,6 +329,12 @@ pub struct Exec<'a> {
     pub memfd: bool,
     /// The file's name is gone.
     pub deleted: bool,
+    /// The script lacks its end.
+    pub script_truncated: bool,
+    /// The file is in the upper layer of an overlay file system.
+    pub upper_layer: bool,
+    /// What the program may do that whoever called exec could not.
+    pub privileges: Privileges,
 }
 
 impl<'a> Exec<'a> {
@@ -338,28 +346,66 @@ impl<'a> Exec<'a> {
             path,
             cwd: b"",
             args: b"",
-            file: FileId {
-                device: 1,
-                inode: 1,
-            },
-            mode: 0o100_755,
+            file: FileStatus::default(),
+            script: b"",
             path_truncated: false,
             cwd_truncated: false,
             args_truncated: false,
             args_unreadable: false,
             memfd: false,
             deleted: false,
+            script_truncated: false,
+            upper_layer: false,
+            privileges: Privileges::default(),
         }
     }
 }
 
 /// A file by device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileId {
     /// Device number: major << 20 | minor.
     pub device: u32,
     /// Inode number.
     pub inode: u64,
+}
+
+/// One content of a file: whoever changes it changes at least one of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileVersion {
+    /// Which file.
+    pub id: FileId,
+    /// In bytes.
+    pub size: u64,
+    /// When it was last changed (`ctime`), in nanoseconds since 1970.
+    pub changed_ns: i64,
+}
+
+/// A file as its inode has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Which file, with which content.
+    pub version: FileVersion,
+    /// Type and permissions (`st_mode`).
+    pub mode: u32,
+    /// How many names it has.
+    pub links: u32,
+    /// User ID, in the initial user namespace.
+    pub owner: u32,
+    /// Group ID, in the initial user namespace.
+    pub group: u32,
+}
+
+/// What a program may do that whoever called exec could not, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Privileges {
+    /// It acts as the file's owner, for the file is set-user-ID.
+    pub setuid: bool,
+    /// It acts as the file's group, for the file is set-group-ID.
+    pub setgid: bool,
+    /// Neither of these, nor had it another user or group before: the file has capabilities, or a
+    /// security module gave them.
+    pub capabilities: bool,
 }
 
 /// Something that the kernel programs saw.

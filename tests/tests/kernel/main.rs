@@ -11,6 +11,7 @@ mod common;
 mod containers;
 mod doctor;
 mod endings;
+mod executed;
 mod existing;
 mod failures;
 mod fast_open;
@@ -69,6 +70,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
+        ("executed", executed::facts()),
         ("cause", cause::facts()),
         ("belonging", belonging::facts()),
         ("containers", containers::facts()),

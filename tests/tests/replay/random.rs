@@ -52,6 +52,7 @@ impl Dice {
             start_ns: (self.start > 0).then_some(self.start),
             euid: (self.start > 0).then_some(u32::from(self.state)),
             kernel_thread: false,
+            parent: None,
             name: Name([b'a' + self.state; 16]),
         }
     }

@@ -488,6 +488,7 @@ impl Reader {
             start_ns: readable.then_some(known.start_ns),
             euid: readable.then_some(known.euid),
             kernel_thread: false,
+            parent: None,
             name: known.name,
         })
     }

@@ -3,6 +3,7 @@
 //! In: a pointer that a hook was given. Out: fields of records. Whether a field is a plain load or
 //! a helper call is decided by the type of [`Source`] and invisible to the hooks.
 
+pub(crate) mod file;
 pub(crate) mod layout;
 pub(crate) mod membership;
 pub(crate) mod mptcp;

@@ -45,6 +45,9 @@ pub(crate) fn fill_current_in_cgroup(to: *mut Task) -> Option<()> {
                 (*to).start_ns = 0;
                 (*to).euid = 0;
                 (*to).flags = TASK_IDS_ONLY;
+                (*to).parent_start_ns = 0;
+                (*to).parent_tgid = 0;
+                (*to).padding = 0;
                 (*to).comm = bpf_get_current_comm().ok()?;
                 Some(())
             }
@@ -52,12 +55,15 @@ pub(crate) fn fill_current_in_cgroup(to: *mut Task) -> Option<()> {
     }
 }
 
-/// Fills in `task`; name and start time are those of its thread group's leader.
+/// Fills in `task`; name and start time are those of its thread group's leader, as for its parent.
 #[inline(always)]
 pub(crate) fn fill(task: impl Source, to: *mut Task) -> Option<()> {
     let leader = task.follow(layout!(task_group_leader))?;
     let credentials = task.follow(layout!(task_cred))?;
     let flags: u32 = task.load(layout!(task_flags))?;
+    // A thread, if that forked it.
+    let parent = task.follow(layout!(task_real_parent))?;
+    let parent_leader = parent.follow(layout!(task_group_leader))?;
     let comm = layout!(task_comm);
     // SAFETY: `to` points to a reserved record.
     unsafe {
@@ -73,6 +79,9 @@ pub(crate) fn fill(task: impl Source, to: *mut Task) -> Option<()> {
         let name = (&raw mut (*to).comm).cast::<u64>();
         name.write(leader.load(comm)?);
         name.add(1).write(leader.load(comm + 8)?);
+        (*to).parent_start_ns = parent_leader.load(layout!(task_start_boottime))?;
+        (*to).parent_tgid = parent.load(layout!(task_tgid))?;
+        (*to).padding = 0;
     }
     Some(())
 }

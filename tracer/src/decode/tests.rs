@@ -45,6 +45,9 @@ impl Bytes {
             .u32(1000)
             .u32(flags)
             .padded(b"curl\0junk")
+            .u64(55)
+            .u32(4210)
+            .u32(0)
     }
     fn cgroup(self, node: u64) -> Self {
         self.u64(node).u32(4).u32(0)
@@ -93,22 +96,32 @@ impl Bytes {
             .u8(kind_flags)
             .u16(0)
     }
-    fn exec(path: &[u8], cwd: &[u8], args: &[u8], flags: u32) -> Self {
+    fn file(self, mode: u32) -> Self {
+        self.u64(12)
+            .u64(4096)
+            .u64(1_700_000_000)
+            .u32(5)
+            .u32(8 << 20 | 1)
+            .u32(mode)
+            .u32(2)
+            .u32(1000)
+            .u32(100)
+    }
+    fn exec(path: &[u8], cwd: &[u8], script: &[u8], args: &[u8], flags: u32) -> Self {
         let length = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap();
         Bytes::record(kind::EXEC, 0)
             .task(0)
             .membership(0)
-            .u64(12)
-            .u32(8 << 20 | 1)
-            .u32(0o100_755)
+            .file(0o100_755)
             .u16(length(path))
             .u16(length(cwd))
+            .u16(length(script))
             .u16(length(args))
-            .u16(0)
             .u32(flags)
             .u32(0)
             .bytes(path)
             .bytes(cwd)
+            .bytes(script)
             .bytes(args)
     }
     fn event(&self) -> EventKind<'_> {
@@ -134,7 +147,7 @@ fn every_kind() -> Vec<Bytes> {
             .u32(0)
             .u64(99)
             .membership(0),
-        Bytes::exec(b"curl\0bin\0usr\0", b"root\0", b"curl\0-s\0", 0),
+        Bytes::exec(b"curl\0bin\0usr\0", b"root\0", b"", b"curl\0-s\0", 0),
         Bytes::record(kind::EXIT, 0).task(0).u32(256).u32(0),
         socket_record(kind::CONNECT, 0, 0),
         socket_record(kind::ATTEMPT, 0, 0),
@@ -199,6 +212,10 @@ fn task_has_name_up_to_the_nul() {
             start_ns: Some(77),
             euid: Some(1000),
             kernel_thread: false,
+            parent: Some(ProcessKey {
+                tgid: 4210,
+                start_ns: 55,
+            }),
             name: Name(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
         }
     );
@@ -336,23 +353,69 @@ fn an_attach_may_lack_the_path() {
 #[test]
 fn exec_strings_are_split_by_their_lengths() {
     let flags = record::EXEC_ARGS_TRUNCATED | record::EXEC_DELETED;
-    let record = Bytes::exec(b"curl\0bin\0usr\0", b"root\0", b"curl\0-s\0", flags);
+    let (path, cwd, script) = (b"dash\0bin\0usr\0", b"root\0", b"./job\0");
+    let record = Bytes::exec(path, cwd, script, b"/bin/sh\0./job\0", flags);
     let EventKind::Exec(exec) = record.event() else {
         panic!()
     };
-    assert_eq!(exec.path, b"curl\0bin\0usr\0");
-    assert_eq!(exec.cwd, b"root\0");
-    assert_eq!(exec.args, b"curl\0-s\0");
-    assert_eq!(
-        exec.file,
-        FileId {
+    assert_eq!((exec.path, exec.cwd), (&path[..], &cwd[..]));
+    assert_eq!(exec.script, b"./job");
+    assert_eq!(exec.args, b"/bin/sh\0./job\0");
+    let version = FileVersion {
+        id: FileId {
             device: 8 << 20 | 1,
-            inode: 12
-        }
-    );
-    assert_eq!(exec.mode, 0o100_755);
+            inode: 12,
+        },
+        size: 4096,
+        changed_ns: 1_700_000_000_000_000_005,
+    };
+    let file = FileStatus {
+        version,
+        mode: 0o100_755,
+        links: 2,
+        owner: 1000,
+        group: 100,
+    };
+    assert_eq!(exec.file, file);
     assert!(exec.args_truncated && exec.deleted);
     assert!(!exec.path_truncated && !exec.cwd_truncated && !exec.args_unreadable && !exec.memfd);
+}
+
+#[test]
+fn what_follows_the_strings_of_an_exec_is_ignored_only_if_it_means_nothing() {
+    let exec = |flags| Bytes::exec(b"sh\0bin\0", b"", b"", b"sh\0", flags).u64(0xdead);
+    let roomy = exec(record::EXEC_UNUSED_ROOM);
+    let EventKind::Exec(told) = roomy.event() else {
+        panic!()
+    };
+    assert_eq!(told.args, b"sh\0");
+    assert!(decode(&exec(0).0).is_err());
+}
+
+#[test]
+fn privileges_come_from_the_file_only_if_the_kernel_says_that_they_came() {
+    use record::{EXEC_OTHER_GROUP as GROUP, EXEC_OTHER_USER as USER, EXEC_SECURE as SECURE};
+    let of = |mode, flags| {
+        let file = FileStatus {
+            mode,
+            ..FileStatus::default()
+        };
+        let Privileges {
+            setuid,
+            setgid,
+            capabilities,
+        } = privileges(&file, flags);
+        (setuid, setgid, capabilities)
+    };
+    assert_eq!(of(0o104_755, SECURE | USER), (true, false, false));
+    assert_eq!(of(0o102_755, SECURE | GROUP), (false, true, false));
+    assert_eq!(of(0o100_755, SECURE), (false, false, true));
+    // Root runs a set-user-ID program of root's.
+    assert_eq!(of(0o104_755, 0), (false, false, false));
+    // Its users differed before.
+    assert_eq!(of(0o100_755, SECURE | USER), (false, false, false));
+    // Without the permission to execute it, the bit means another thing.
+    assert_eq!(of(0o102_745, SECURE | GROUP), (false, false, false));
 }
 
 fn ends_of_ipv6_socket(local: &str, remote: &str) -> Endpoints {

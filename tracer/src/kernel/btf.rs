@@ -194,6 +194,13 @@ impl Btf {
         Ok(found)
     }
 
+    /// How large a structure is, in bytes.
+    pub fn size(&self, structure: &str) -> Result<u32, BtfError> {
+        let id = self.structures.get(structure.as_bytes());
+        let id = *id.ok_or_else(|| BtfError::NoStructure(structure.to_owned()))?;
+        self.u32(self.position(id)? + 8)
+    }
+
     /// Number of parameters of the function `name`, if the kernel has it.
     pub fn parameters(&self, name: &str) -> Result<Option<u32>, BtfError> {
         let Some(&function) = self.functions.get(name.as_bytes()) else {

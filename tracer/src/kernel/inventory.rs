@@ -5,7 +5,7 @@
 //! cases. Out: [`ExistingProcess`]es for the process table.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read as _},
     mem::offset_of,
     os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
@@ -22,7 +22,7 @@ use tracer_common::{
 
 use crate::{
     decode::membership,
-    event::{FileId, Membership, Name, ProcessKey},
+    event::{FileId, FileStatus, FileVersion, Membership, Name, ProcessKey},
     process::{image::Program, inventory::ExistingProcess},
 };
 
@@ -105,8 +105,8 @@ fn existing_key(record: &Record) -> ProcessKey {
 fn existing(record: &Record) -> ExistingProcess {
     let key = existing_key(record);
     let parent = ProcessKey {
-        tgid: u32_at(record, offset_of!(ExistingTask, parent_tgid)),
-        start_ns: u64_at(record, offset_of!(ExistingTask, parent_start_ns)),
+        tgid: u32_at(record, TASK + offset_of!(Task, parent_tgid)),
+        start_ns: u64_at(record, TASK + offset_of!(Task, parent_start_ns)),
     };
     let kernel_thread = u32_at(record, TASK + offset_of!(Task, flags)) & TASK_KERNEL_THREAD != 0;
     let flags = u32_at(record, offset_of!(ExistingTask, flags));
@@ -244,10 +244,7 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     }
     program.file = fs::metadata(directory.join("exe"))
         .ok()
-        .map(|metadata| FileId {
-            device: rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev()),
-            inode: metadata.ino(),
-        });
+        .map(|metadata| file(&metadata));
     program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
     let start_ns = if rounded {
@@ -258,6 +255,26 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     match Stat::read(key.tgid) {
         Some(stat) if stat.start_ns == start_ns => program,
         _ => Program::default(),
+    }
+}
+
+fn file(metadata: &Metadata) -> FileStatus {
+    let seconds = metadata.ctime();
+    FileStatus {
+        version: FileVersion {
+            id: FileId {
+                device: rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev()),
+                inode: metadata.ino(),
+            },
+            size: metadata.size(),
+            changed_ns: seconds
+                .saturating_mul(1_000_000_000)
+                .saturating_add(metadata.ctime_nsec()),
+        },
+        mode: metadata.mode(),
+        links: u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
+        owner: metadata.uid(),
+        group: metadata.gid(),
     }
 }
 

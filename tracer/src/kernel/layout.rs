@@ -36,6 +36,29 @@ pub fn resolve_subreaper(btf: &Btf, settings: &mut Settings) -> Result<(), BtfEr
     Ok(())
 }
 
+/// Adds the places of `linux_binprm.secureexec`, a bit field, and of what follows an inode to `settings`.
+pub fn resolve_exec(btf: &Btf, settings: &mut Settings) -> Result<(), BtfError> {
+    let member = btf.member("linux_binprm", "secureexec")?;
+    settings.secureexec_byte = member.bit_offset / 8;
+    settings.secureexec_mask = 1 << (member.bit_offset % 8);
+    settings.inode_end = btf.size("inode")?;
+    (settings.inode_changed_s, settings.inode_changed_ns) = changed(btf)?;
+    Ok(())
+}
+
+/// Where an inode keeps its change time: since 6.11, before, and before 6.6.
+fn changed(btf: &Btf) -> Result<(u32, u32), BtfError> {
+    let pair = |seconds, nanoseconds| {
+        Ok((
+            btf.offset("inode", seconds)?,
+            btf.offset("inode", nanoseconds)?,
+        ))
+    };
+    pair("i_ctime_sec", "i_ctime_nsec")
+        .or_else(|_: BtfError| pair("__i_ctime.tv_sec", "__i_ctime.tv_nsec"))
+        .or_else(|_| pair("i_ctime.tv_sec", "i_ctime.tv_nsec"))
+}
+
 /// Adds where Multipath TCP keeps what is read of it to `settings`, if this kernel has it.
 pub fn resolve_mptcp(btf: &Btf, settings: &mut Settings) {
     if let (Ok(kernel_socket), Ok(mptcp)) = (btf.member("sock", "sk_kern_sock"), mptcp(btf)) {

@@ -241,6 +241,7 @@ pub(super) fn load_object(
         ..Settings::ZERO
     };
     layout::resolve_subreaper(btf, &mut settings)?;
+    layout::resolve_exec(btf, &mut settings)?;
     layout::resolve_mptcp(btf, &mut settings);
     layout::resolve_audit(btf, &mut settings);
     if let Some(v1) = cgroup::V1::of_containers() {

@@ -150,12 +150,27 @@ pub fn certainty(certainty: Certainty) -> &'static str {
 
 /// The `tracer.flags` that a process has.
 pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
+    /// `S_IWOTH`, include/uapi/linux/stat.h.
+    const WRITABLE_BY_OTHERS: u32 = 0o2;
     let program = &image.program;
+    let mode = program.file.map_or(0, |file| file.mode);
+    let disagreements = image.disagreements();
     let flags = [
         (program.memfd, "memfd"),
         (program.deleted, "deleted"),
+        (program.upper_layer, "upper_layer"),
+        (
+            !program.memfd && mode & WRITABLE_BY_OTHERS != 0,
+            "writable_by_others",
+        ),
+        (program.privileges.setuid, "setuid"),
+        (program.privileges.setgid, "setgid"),
+        (program.privileges.capabilities, "capabilities_gained"),
+        (disagreements.name, "name_disagrees"),
+        (disagreements.first_argument, "argv0_disagrees"),
         (program.executable_truncated, "executable_truncated"),
         (program.arguments_masked, "args_masked"),
+        (program.script_truncated, "script_truncated"),
         (image.kernel_thread, "kernel_thread"),
         (image.key_rounded, "start_rounded"),
     ];

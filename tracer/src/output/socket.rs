@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::lineage::write_lineage;
 use super::{names, text};
-use crate::event::{BootTime, Endpoints, TcpState, Totals, Transport};
+use crate::event::{BootTime, Endpoints, Name, ProcessKey, TcpState, Totals, Transport};
 use crate::observation::{Connection, Direction};
 use crate::process::image::{Image, Provenance};
 
@@ -173,11 +173,15 @@ fn lineage(socket: &Socket) -> String {
 }
 
 pub(in crate::output) fn process(image: &Image) -> String {
-    let name = match image.name.as_bytes() {
+    named(image.name, image.key)
+}
+
+pub(in crate::output) fn named(name: Name, key: ProcessKey) -> String {
+    let name = match name.as_bytes() {
         b"" => "?".to_owned(),
         name => safe(name),
     };
-    format!("{name}[{}]", image.key.tgid)
+    format!("{name}[{}]", key.tgid)
 }
 
 pub(in crate::output) fn safe(bytes: &[u8]) -> String {

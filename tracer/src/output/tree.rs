@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::socket::described;
 use super::compact::quantity;
-use super::socket::{Socket, process, safe};
+use super::socket::{Socket, named, process, safe};
 use super::users::Users;
 use crate::event::BootTime;
 use crate::process::image::{Image, Parent, Relation};
@@ -196,6 +196,9 @@ impl Drawing {
     fn process_text(&mut self, member: &Member) -> String {
         let image = &member.image;
         let mut parts = vec![process(image), self.user(image), self.age(member)];
+        // When that was last heard of; a process does nothing when its parent changes.
+        let later = image.present_parent.as_ref();
+        parts.extend(later.map(|it| format!("(later below {})", named(it.name, it.key))));
         parts.push(self.command(image));
         parts.retain(|part| !part.is_empty());
         parts.join("  ")

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
-use crate::event::{FileId, Name, ProcessKey, Session};
+use super::fingerprint::{Derived, Fingerprint};
+use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +54,17 @@ pub struct Program {
     /// Path as in `/proc/PID/exe` without the mark ` (deleted)`; for a memfd `memfd:NAME`. Empty for
     /// a kernel thread and where it is not known.
     pub executable: Bytes,
-    /// Which file that is.
-    pub file: Option<FileId>,
+    /// That file as its inode was at the exec (or at the tracer's start).
+    pub file: Option<FileStatus>,
+    /// The file is in the upper layer of an overlay file system: it was made or changed there.
+    pub upper_layer: bool,
+    /// What it may do that whoever called exec could not.
+    pub privileges: Privileges,
+    /// Where an interpreter runs for it, the script as exec was called with it. Empty if there is none
+    /// or it is not known.
+    pub script: Bytes,
+    /// The script lacks its end.
+    pub script_truncated: bool,
     /// The path lacks its beginning.
     pub executable_truncated: bool,
     /// The file is a memfd.
@@ -69,6 +79,10 @@ pub struct Program {
     pub arguments_masked: bool,
     /// Working directory at the exec (or at the tracer's start). Empty if unknown.
     pub working_directory: Bytes,
+    /// The first `comm`: the name of the path that was executed. Empty if unknown.
+    pub invoked_as: Name,
+    /// See [`Image::fingerprint`].
+    pub shape: Derived<[u8; 32]>,
 }
 
 /// A process at one moment.
@@ -96,12 +110,16 @@ pub struct Image {
     pub has_host_root: bool,
     /// Who gave birth to it.
     pub parent: Parent,
+    /// Its parent when it was last heard of, if that is another process.
+    pub present_parent: Option<Arc<Brief>>,
     /// Where the existence of the process is known from.
     pub provenance: Provenance,
     /// Number of ancestors in the chain.
     pub depth: u32,
     /// What led to its fork, as far as that can be told.
     pub cause: Option<Arc<Cause>>,
+    /// See [`Image::fingerprint`].
+    pub fingerprint: Derived<Fingerprint>,
 }
 
 impl Image {
@@ -169,6 +187,18 @@ pub struct Brief {
     pub program: Arc<Program>,
 }
 
+impl Brief {
+    /// A process of which nothing else is known.
+    pub fn unknown(key: ProcessKey) -> Self {
+        Self {
+            key,
+            key_rounded: false,
+            name: Name::default(),
+            program: Arc::default(),
+        }
+    }
+}
+
 impl From<&Image> for Brief {
     fn from(image: &Image) -> Self {
         Self {
@@ -198,9 +228,11 @@ impl Image {
             namespace_pid: None,
             has_host_root: false,
             parent: Parent::Root,
+            present_parent: None,
             provenance: Provenance::Kernel,
             depth: 0,
             cause: None,
+            fingerprint: Derived::default(),
         }
     }
 }

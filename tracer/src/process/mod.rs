@@ -2,6 +2,8 @@
 pub mod cause;
 pub mod cgroup;
 mod cgroups;
+mod claims;
+pub mod fingerprint;
 pub mod image;
 pub mod inventory;
 mod lineage;

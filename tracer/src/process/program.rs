@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes};
 
+use super::fingerprint::Derived;
 use super::image::Program;
 use super::secrets::Secrets;
 use super::strings::Strings;
@@ -30,6 +31,10 @@ impl Program {
         Program {
             executable: executable(exec, strings),
             file: Some(exec.file),
+            upper_layer: exec.upper_layer,
+            privileges: exec.privileges,
+            script: script(exec, strings),
+            script_truncated: exec.script_truncated,
             executable_truncated: exec.path_truncated,
             memfd: exec.memfd,
             deleted: exec.deleted,
@@ -37,6 +42,8 @@ impl Program {
             arguments_truncated: exec.args_truncated,
             arguments_masked: masked.is_some(),
             working_directory: working_directory(exec, strings),
+            invoked_as: exec.task.name,
+            shape: Derived::default(),
         }
     }
 }
@@ -77,10 +84,40 @@ fn path(components: &[u8], truncated: bool, strings: &mut Strings) -> Bytes {
     })
 }
 
+/// What exec was called with, which is relative to the working directory unless it begins with a slash.
+fn script(exec: &Exec<'_>, strings: &mut Strings) -> Bytes {
+    let script = exec.script;
+    if script.is_empty() || script.starts_with(b"/") || exec.cwd_truncated {
+        return copy(script, strings);
+    }
+    let directory = path(exec.cwd, false, strings);
+    let script = script.strip_prefix(b"./").unwrap_or(script);
+    strings.cut(directory.len() + 1 + script.len(), |out| {
+        out.put_slice(&directory);
+        out.put_u8(b'/');
+        out.put_slice(script);
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{FileId, Name, Task};
+    use crate::event::{FileId, FileStatus, FileVersion, Name, Task};
+
+    const FILE: FileStatus = FileStatus {
+        mode: 0o100_755,
+        links: 1,
+        owner: 0,
+        group: 0,
+        version: FileVersion {
+            id: FileId {
+                device: 1,
+                inode: 2,
+            },
+            size: 3,
+            changed_ns: 4,
+        },
+    };
 
     fn exec<'a>(path: &'a [u8], cwd: &'a [u8]) -> Exec<'a> {
         let task = Task {
@@ -89,15 +126,13 @@ mod tests {
             start_ns: Some(1),
             euid: Some(0),
             kernel_thread: false,
+            parent: None,
             name: Name::default(),
         };
         Exec {
             cwd,
             args: b"curl\0-s\0",
-            file: FileId {
-                device: 1,
-                inode: 2,
-            },
+            file: FILE,
             ..Exec::of(task, path)
         }
     }
@@ -112,13 +147,7 @@ mod tests {
         assert_eq!(program.executable, "/usr/bin/curl");
         assert_eq!(program.working_directory, "/root");
         assert_eq!(program.arguments.as_deref(), Some(&b"curl\0-s\0"[..]));
-        assert_eq!(
-            program.file,
-            Some(FileId {
-                device: 1,
-                inode: 2
-            })
-        );
+        assert_eq!(program.file, Some(FILE));
     }
 
     #[test]
@@ -138,6 +167,28 @@ mod tests {
             ..exec(b"init\0", b"")
         };
         assert_eq!(executed(&unknown).working_directory, "");
+    }
+
+    #[test]
+    fn a_script_is_where_exec_looked_for_it() {
+        for (script, cwd, expected) in [
+            (&b"/opt/job"[..], &b"root\0"[..], &b"/opt/job"[..]),
+            (b"./job", b"root\0", b"/root/job"),
+            (b"bin/job", b"", b"/bin/job"),
+            (b"", b"root\0", b""),
+        ] {
+            let exec = Exec {
+                script,
+                ..exec(b"dash\0bin\0", cwd)
+            };
+            assert_eq!(executed(&exec).script, expected);
+        }
+        let cut = Exec {
+            script: b"job",
+            cwd_truncated: true,
+            ..exec(b"dash\0bin\0", b"deep\0")
+        };
+        assert_eq!(executed(&cut).script, "job");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use hashbrown::HashMap;
 use super::cause::Cause;
 use super::cgroup::Cgroup;
 use super::cgroups::Cgroups;
-use super::image::{Image, Parent, Program, Provenance, Relation};
+use super::fingerprint::Derived;
+use super::image::{Brief, Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
 use super::population::{Population, Resident};
@@ -173,9 +174,11 @@ impl ProcessTable {
                 namespace_pid: membership.namespace_pid,
                 has_host_root: self.is_host_root(membership.root),
                 parent,
+                present_parent: None,
                 provenance: Provenance::Procfs,
                 depth,
                 cause: None,
+                fingerprint: Derived::default(),
             });
             images.push(Arc::clone(&image));
             if !self.by_tgid.contains_key(&image.key.tgid) {
@@ -241,9 +244,11 @@ impl ProcessTable {
                     namespace_pid: membership.namespace_pid,
                     has_host_root,
                     parent,
+                    present_parent: None,
                     provenance: Provenance::Kernel,
                     depth,
                     cause,
+                    fingerprint: Derived::default(),
                 });
                 self.insert(time, image, inventoried)
             }
@@ -258,9 +263,10 @@ impl ProcessTable {
         let task = &exec.task;
         let handle = match self.find(task.tgid, task.start_ns) {
             Some(handle) => handle,
-            None => self.insert(time, Arc::new(unknown(task)), false),
+            None => self.insert_unknown(time, task),
         };
         let before = &self.processes[handle].image;
+        let present_parent = self.present_parent(before, task);
         let membership = &exec.membership;
         let cgroup = self.cgroup(membership.cgroup, before.cgroup.as_ref());
         let has_host_root = self.is_host_root(membership.root);
@@ -269,6 +275,7 @@ impl ProcessTable {
             euid: task.euid,
             kernel_thread: task.kernel_thread,
             program,
+            present_parent,
             cgroup,
             session: membership.session,
             namespace_pid: membership.namespace_pid,
@@ -293,12 +300,13 @@ impl ProcessTable {
     /// The process to which a task belongs, brought up to date with what the task tells.
     pub fn seen(&mut self, time: BootTime, task: &Task) -> ProcessId {
         let Some(handle) = self.find(task.tgid, task.start_ns) else {
-            return ProcessId(self.insert(time, Arc::new(unknown(task)), false));
+            return ProcessId(self.insert_unknown(time, task));
         };
         let process = &self.processes[handle];
         if !is_as_in(&process.image, task) {
             // The inventory is newer than this record, and so is perhaps the program in it.
             let keep_program = !process.inventoried || time >= self.inventory_at;
+            let present_parent = self.present_parent(&process.image, task);
             self.change(handle, |image| Image {
                 name: task.name,
                 euid: task.euid.or(image.euid),
@@ -308,6 +316,7 @@ impl ProcessTable {
                 } else {
                     Arc::default()
                 },
+                present_parent,
                 ..image.clone()
             });
         }
@@ -364,7 +373,7 @@ impl ProcessTable {
             return Some(id);
         }
         let is_free = !self.by_tgid.contains_key(&task.tgid);
-        is_free.then(|| ProcessId(self.insert(time, Arc::new(unknown(task)), false)))
+        is_free.then(|| ProcessId(self.insert_unknown(time, task)))
     }
 
     /// A connection or a listener needs the process until it [releases](Self::release) it.
@@ -424,6 +433,36 @@ impl ProcessTable {
         let parent = &mut self.processes[parent].image;
         lineage::bound(parent);
         lineage::link(Relation::Birth, parent)
+    }
+
+    /// Adds a process of which nothing is known but what its task tells. Who forked it was not seen, only
+    /// who is its parent by now.
+    fn insert_unknown(&mut self, time: BootTime, task: &Task) -> Handle {
+        let parent = task.parent.filter(|_| !inventory::is_root(task.tgid));
+        let parent = parent.and_then(|key| self.find(key.tgid, Some(key.start_ns)));
+        let mut image = unknown(task);
+        if let Some(handle) = parent {
+            let parent = &mut self.processes[handle].image;
+            lineage::bound(parent);
+            (image.parent, image.depth) = lineage::link(Relation::Present, parent);
+        }
+        self.insert(time, Arc::new(image), false)
+    }
+
+    /// The parent that a task tells, unless that is the one by birth.
+    fn present_parent(&self, image: &Image, task: &Task) -> Option<Arc<Brief>> {
+        let parent = task.parent?;
+        if is_parent_in(image, parent) {
+            return image.present_parent.clone();
+        }
+        if matches!(&image.parent, Parent::Known(_, birth) if is_key_of(birth, parent)) {
+            return None;
+        }
+        let known = self.find(parent.tgid, Some(parent.start_ns));
+        Some(Arc::new(known.map_or_else(
+            || Brief::unknown(parent),
+            |handle| Brief::from(&*self.processes[handle].image),
+        )))
     }
 
     fn change(&mut self, handle: Handle, changed: impl FnOnce(&Image) -> Image) {
@@ -505,9 +544,11 @@ fn unknown(task: &Task) -> Image {
         } else {
             Parent::Unknown
         },
+        present_parent: None,
         provenance: Provenance::Kernel,
         depth: 0,
         cause: None,
+        fingerprint: Derived::default(),
     }
 }
 
@@ -517,7 +558,22 @@ fn is_as_in(image: &Image, task: &Task) -> bool {
     task.start_ns.is_none()
         || (image.name == task.name
             && task.euid.is_none_or(|euid| image.euid == Some(euid))
-            && image.kernel_thread == task.kernel_thread)
+            && image.kernel_thread == task.kernel_thread
+            && task.parent.is_none_or(|parent| is_parent_in(image, parent)))
+}
+
+/// Whether an image has this present parent.
+fn is_parent_in(image: &Image, parent: ProcessKey) -> bool {
+    match (&image.present_parent, &image.parent) {
+        (Some(present), _) => present.key == parent,
+        (None, Parent::Known(_, birth)) => is_key_of(birth, parent),
+        (None, Parent::Root) => true,
+        (None, Parent::Unknown | Parent::Cut) => false,
+    }
+}
+
+fn is_key_of(image: &Image, key: ProcessKey) -> bool {
+    image.key.tgid == key.tgid && started_at(image, key.start_ns)
 }
 
 fn started_at(image: &Image, start_ns: u64) -> bool {

@@ -21,13 +21,14 @@ const PROGRAMS: [&str; 12] = [
 
 /// Modules that a socket's inventory or a test's network needs, or that connect by themselves, where they
 /// are not built in.
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 7] = [
     "inet_diag",
     "tcp_diag",
     "udp_diag",
     "unix_diag",
     "veth",
     "nfsv4",
+    "overlay",
 ];
 
 const PASSWD: &str =

@@ -57,6 +57,7 @@ impl Bench {
             start_ns: Some(1),
             euid: Some(0),
             kernel_thread: false,
+            parent: None,
             name: Name::default(),
         };
         let process = self.processes.seen(BootTime(1), &task);

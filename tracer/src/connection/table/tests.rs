@@ -39,6 +39,7 @@ fn connect(socket: u64) -> EventKind<'static> {
             start_ns: Some(1),
             euid: Some(0),
             kernel_thread: false,
+            parent: None,
             name: Name::default(),
         },
         endpoints: endpoints(socket),

@@ -228,6 +228,11 @@ impl Compact {
         for flag in names::process_flags(image) {
             write_all(out, format_args!("({flag}) "));
         }
+        if let Some(parent) = &image.present_parent {
+            out.extend_from_slice(b"present_parent=");
+            write_name(&parent.name, out);
+            write_all(out, format_args!("[{}] ", parent.key.tgid));
+        }
         if record.action != Action::ProcessExec && image.program.arguments.is_some() {
             self.column.clear();
             self.push_command(&image.program);

@@ -4,6 +4,7 @@
 //! What is not known is absent.
 
 mod community;
+mod file;
 mod object;
 mod process;
 mod socket;

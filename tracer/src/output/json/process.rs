@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::file;
 use super::object::{Key, Object, key, write_bytes, write_list, write_word};
 use crate::clock::UtcClock;
 use crate::event::{BootTime, ProcessKey};
@@ -15,6 +16,7 @@ use crate::output::lineage::write_lineage;
 use crate::output::users::Users;
 use crate::output::{names, text};
 use crate::process::cgroup::{Cgroup, Container};
+use crate::process::fingerprint::Fingerprint;
 use crate::process::image::{Brief, Image, Parent, Program, Provenance};
 
 const SETS: usize = 128;
@@ -57,6 +59,7 @@ impl Processes {
     pub(super) fn new(identities: Identities, clock: UtcClock, users: Users) -> Self {
         let renderer = Renderer {
             identities,
+            file_clock: clock.clone(),
             clock,
             users,
             escaped: Vec::new(),
@@ -116,26 +119,7 @@ impl Processes {
 
     /// Who somebody is, without lineage and arguments.
     pub(super) fn write_brief(&self, process: &Brief, object: &mut Object<'_>) {
-        self.renderer
-            .identity(process.key, process.key_rounded, object);
-        let mut escaped = Vec::new();
-        for (field, key, bytes) in [
-            ("name", key!("name"), process.name.as_bytes()),
-            (
-                "executable",
-                key!("executable"),
-                &process.program.executable,
-            ),
-        ] {
-            let escape = text::needs_escaping(bytes);
-            escaped.extend(escape.then_some(field));
-            if !bytes.is_empty() {
-                object.bytes(key, bytes, escape);
-            }
-        }
-        if !escaped.is_empty() {
-            object.words(key!("escaped"), &escaped);
-        }
+        self.renderer.brief(process, object);
     }
 
     /// The same without the lineage: members of `process`, `container` and `orchestrator`, those of `tracer`.
@@ -168,6 +152,8 @@ struct Ancestor {
 struct Renderer {
     identities: Identities,
     clock: UtcClock,
+    /// For times of files, which are of other seconds than events.
+    file_clock: UtcClock,
     users: Users,
     /// The fields that had to be escaped.
     escaped: Vec<&'static str>,
@@ -261,6 +247,29 @@ impl Renderer {
                     object,
                 );
             });
+        }
+    }
+
+    /// Who somebody is, without lineage and arguments.
+    fn brief(&self, process: &Brief, object: &mut Object<'_>) {
+        self.identity(process.key, process.key_rounded, object);
+        let mut escaped = Vec::new();
+        for (field, key, bytes) in [
+            ("name", key!("name"), process.name.as_bytes()),
+            (
+                "executable",
+                key!("executable"),
+                &process.program.executable,
+            ),
+        ] {
+            let escape = text::needs_escaping(bytes);
+            escaped.extend(escape.then_some(field));
+            if !bytes.is_empty() {
+                object.bytes(key, bytes, escape);
+            }
+        }
+        if !escaped.is_empty() {
+            object.words(key!("escaped"), &escaped);
         }
     }
 
@@ -373,6 +382,11 @@ impl Renderer {
 
     /// Where it belongs, and what has to be known about it.
     fn place(&mut self, image: &Image, object: &mut Object<'_>) {
+        if let Some(parent) = &image.present_parent {
+            object.object(key!("present_parent"), |object| self.brief(parent, object));
+        }
+        object.word(key!("fingerprint"), hexadecimal(image.fingerprint()));
+        self.program(&image.program, object);
         if let Some(cgroup) = &image.cgroup {
             self.cgroup(cgroup, object);
         }
@@ -380,6 +394,15 @@ impl Renderer {
             object.number(key!("session_id"), id);
         }
         self.marks(image, object);
+    }
+
+    /// What it runs, beyond what `process` says.
+    fn program(&mut self, program: &Program, object: &mut Object<'_>) {
+        self.text("tracer.script", key!("script"), &program.script, object);
+        if let Some(file) = &program.file {
+            let clock = &mut self.file_clock;
+            object.object(key!("file"), |object| file::write(file, clock, object));
+        }
     }
 
     /// Writes a lineage of which no name and no path needs escaping. Returns whether it is one; if
@@ -476,6 +499,15 @@ impl Renderer {
 /// Whether the name or the path of an image needs escaping.
 fn needs_escaping(image: &Image) -> bool {
     text::needs_escaping(image.name.as_bytes()) || text::needs_escaping(&image.program.executable)
+}
+
+fn hexadecimal(fingerprint: Fingerprint) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|index| {
+        let byte = fingerprint[index / 2];
+        let digit = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
+        DIGITS[usize::from(digit)]
+    })
 }
 
 fn write_user(id: u32, name: Option<&str>, user: &mut Object<'_>) {

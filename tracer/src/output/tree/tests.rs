@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{Endpoints, ProcessKey, TcpState, Totals, Transport};
-use crate::process::image::{Program, Provenance};
+use crate::process::image::{Brief, Program, Provenance};
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: BootTime = BootTime(100 * SECOND);
@@ -71,7 +71,9 @@ fn family() -> Tree {
     let present = Parent::Known(Relation::Present, Arc::clone(&init));
     let server = image(40, b"httpd", b"httpd\0-D\0FOREGROUND\0", present);
     let worker = image(50, b"worker", b"worker\0", birth(&server));
-    let evil = image(60, b"a\x1b[2J", b"\xe2\x86\x90\0\x9b\0", birth(&worker));
+    let mut evil = image(60, b"a\x1b[2J", b"\xe2\x86\x90\0\x9b\0", birth(&worker));
+    let init_brief = Brief::from(&*init);
+    Arc::make_mut(&mut evil).present_parent = Some(Arc::new(init_brief));
     let other = image(70, b"other", b"", birth(&server));
     let mut subject = node(&server, Life::Living);
     subject.sockets = vec![
@@ -117,7 +119,7 @@ fn a_picture_shows_a_family_from_its_first_ancestor_down() {
             "  │   tcp 0.0.0.0:80  LISTEN",
             "  │   tcp 10.0.0.9:51000 → 10.0.0.1:80  ESTAB  sent 78 B, received 2.22 kB",
             "  ├─worker[50]  root  exited 3.00 s ago  worker",
-            r"  │ └─a\u{1b}[2J[60]  root  40.0 s  ← \x9b",
+            r"  │ └─a\u{1b}[2J[60]  root  40.0 s  (later below init[1])  ← \x9b",
             "  └─other[70]  root  30.0 s",
             r"    │   tcp 10.0.0.1:5 ↔ 10.0.0.2:6  CLOSE-WAIT  (owner ?; held by other[70] and 1 more)",
             "    └─… 2 descendants",
@@ -140,11 +142,24 @@ fn a_picture_in_ascii_has_nothing_else_and_is_as_wide_as_asked_for() {
             "  |   tcp 0.0.0.0:80  LISTEN",
             "  |   tcp 10.0.0.9:51000 -> 10.0.0.1:80  ESTAB ...",
             "  |-worker[50]  root  exited 3.00 s ago  worker",
-            r"  | `-a\u{1b}[2J[60]  root  40.0 s  \u{2190} \x9b",
+            r"  | `-a\u{1b}[2J[60]  root  40.0 s  (later belo...",
             "  `-other[70]  root  30.0 s",
             "    |   tcp 10.0.0.1:5 <-> 10.0.0.2:6  CLOSE-WA...",
             "    `-... 2 descendants",
         ]
+    );
+}
+
+#[test]
+fn what_is_not_ascii_is_escaped_where_nothing_else_is_wanted() {
+    let look = Look {
+        width: None,
+        ascii: true,
+    };
+    let lines = drawn(&family(), look);
+    assert!(
+        lines[5].ends_with(r"(later below init[1])  \u{2190} \x9b"),
+        "{lines:?}"
     );
 }
 

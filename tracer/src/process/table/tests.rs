@@ -17,6 +17,7 @@ fn task(tgid: u32, comm: &str) -> Task {
         start_ns: Some(u64::from(tgid) * 10),
         euid: Some(0),
         kernel_thread: false,
+        parent: None,
         name: name(comm),
     }
 }
@@ -401,4 +402,48 @@ fn oldest_exited_process_goes_first_then_the_oldest_alive() {
     table.seen(T, &task(70, "p"));
     assert!(table.image(a).is_none());
     assert_eq!((table.len(), table.evictions()), (3, 2));
+}
+
+/// A task whose parent is another one.
+fn task_of(tgid: u32, comm: &str, parent: u32) -> Task {
+    Task {
+        parent: Some(key(parent)),
+        ..task(tgid, comm)
+    }
+}
+
+fn present_parent(table: &mut ProcessTable, task: &Task) -> Option<(u32, String)> {
+    let id = table.seen(T, task);
+    let parent = table.image(id)?.present_parent.as_ref()?;
+    let name = parent.name.as_bytes().escape_ascii().to_string();
+    Some((parent.key.tgid, name))
+}
+
+#[test]
+fn an_orphan_keeps_its_lineage_and_tells_its_present_parent() {
+    let mut table = host();
+    let bash = task_of(20, "bash", 10);
+    fork(&mut table, T, &bash, key(30));
+    assert_eq!(present_parent(&mut table, &task_of(30, "bash", 20)), None);
+    table.exit(T, &bash);
+    let orphan = task_of(30, "bash", 1);
+    assert_eq!(
+        present_parent(&mut table, &orphan),
+        Some((1, "systemd".into()))
+    );
+    assert_eq!(table.lineage(30), "bash<bash<sshd<?systemd");
+    // A parent that nobody knows has no name.
+    assert_eq!(
+        present_parent(&mut table, &task_of(30, "bash", 77)),
+        Some((77, String::new()))
+    );
+}
+
+#[test]
+fn a_process_whose_fork_was_lost_is_linked_to_its_present_parent() {
+    let mut table = host();
+    assert_eq!(present_parent(&mut table, &task_of(30, "curl", 20)), None);
+    assert_eq!(table.lineage(30), "curl<?bash<sshd<?systemd");
+    table.seen(T, &task_of(40, "curl", 39));
+    assert_eq!(table.lineage(40), "curl<unknown");
 }
