@@ -177,7 +177,7 @@ mod tests {
     fn reduced(text: &str, arguments: bool) -> String {
         let mut out = Vec::new();
         reduce(text.as_bytes(), arguments, |part| {
-            out.extend_from_slice(part)
+            out.extend_from_slice(part);
         });
         String::from_utf8(out).unwrap()
     }
