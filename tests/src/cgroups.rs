@@ -4,7 +4,7 @@
 //! again in the end.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -42,7 +42,7 @@ impl Cgroup {
     ///
     /// # Panics
     /// If no hierarchy is mounted, or it may not be changed.
-    pub fn make(path: &str) -> Cgroup {
+    pub fn make(path: &(impl AsRef<Path> + ?Sized)) -> Cgroup {
         let root = mount_of("cgroup", "memory").or_else(v2_root);
         Cgroup::make_in(&root.expect("a cgroup hierarchy is mounted"), path)
     }
@@ -51,12 +51,13 @@ impl Cgroup {
     ///
     /// # Panics
     /// As [`make`](Self::make).
-    pub fn make_in(root: &Path, path: &str) -> Cgroup {
+    pub fn make_in(root: &Path, path: &(impl AsRef<Path> + ?Sized)) -> Cgroup {
         let mut cgroup = Cgroup {
             made: Vec::new(),
             directory: root.to_owned(),
         };
-        for name in path.split('/') {
+        let names = path.as_ref().components();
+        for name in names.filter(|name| matches!(name, Component::Normal(_))) {
             cgroup.directory.push(name);
             match fs::create_dir(&cgroup.directory) {
                 Ok(()) => cgroup.made.push(cgroup.directory.clone()),
@@ -68,9 +69,14 @@ impl Cgroup {
     }
 
     /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The same as text.
     ///
     /// # Panics
-    /// If that is not UTF-8.
+    /// If it is not UTF-8.
     pub fn directory(&self) -> &str {
         self.directory.to_str().expect("UTF-8")
     }

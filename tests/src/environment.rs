@@ -82,6 +82,22 @@ pub fn mix() -> u32 {
     number("TRACER_MIX", 2000)
 }
 
+/// `TRACER_PROCESSES`: how many processes begin in a test of many short lives.
+///
+/// # Panics
+/// If it is not a number.
+pub fn processes() -> u32 {
+    number("TRACER_PROCESSES", 600)
+}
+
+/// `TRACER_EXECS`: how often a program is executed while its path and arguments are being changed.
+///
+/// # Panics
+/// If it is not a number.
+pub fn execs() -> u32 {
+    number("TRACER_EXECS", 20)
+}
+
 /// `TRACER_STARTS`: how often a tracer is started under load.
 ///
 /// # Panics

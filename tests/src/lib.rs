@@ -7,12 +7,15 @@
 //! [`samples`].
 
 pub mod account;
+pub mod births;
 pub mod bpf;
 pub mod cgroups;
 pub mod command;
 pub mod daemon;
 pub mod environment;
+pub mod escapes;
 pub mod event;
+pub mod execs;
 pub mod expectations;
 pub mod folding;
 pub mod http;

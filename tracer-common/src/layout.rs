@@ -127,6 +127,21 @@ layout! {
     tcp_total_retrans: "tcp_sock" "total_retrans",
 }
 
+/// [`Settings::backups`] where one task can preempt another in a tracepoint, from 7.0 on.
+pub const BACKUPS_IF_PREEMPTED: u32 = 2;
+
+/// Which hook a backup belongs to, where their runs are counted.
+pub mod backed_up {
+    /// A socket changes its state.
+    pub const STATE: u32 = 0;
+    /// A process begins.
+    pub const FORK: u32 = 1;
+    /// A process ends.
+    pub const EXIT: u32 = 2;
+    /// How many there are.
+    pub const HOOKS: u32 = 3;
+}
+
 /// What differs between kernels and modes without being an offset.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

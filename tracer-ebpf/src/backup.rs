@@ -9,6 +9,8 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 
+use tracer_common::layout::{BACKUPS_IF_PREEMPTED, backed_up};
+
 use crate::kernel::layout::setting;
 
 const SLOTS: u32 = 1 << 14;
@@ -18,14 +20,20 @@ const SLOTS: u32 = 1 << 14;
 #[map]
 static SEEN_TO: Array<u64> = Array::with_max_entries(SLOTS, 0);
 
-/// How many times a backup acted: that many skips lost nothing.
+/// How many times a backup acted, by hook: that many skips lost nothing.
 #[map]
-static BACKED_UP: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static BACKED_UP: PerCpuArray<u64> = PerCpuArray::with_max_entries(backed_up::HOOKS, 0);
+
+/// The same at a hook that only tasks enter, where there are backups only if one can preempt another.
+#[inline(always)]
+pub(crate) fn is_mine_among_tasks<const RANK: u32, const HOOK: u32>(task: *const u8) -> bool {
+    setting!(backups) < BACKUPS_IF_PREEMPTED || is_mine::<RANK, HOOK>(task, HOOK as u8)
+}
 
 /// Whether the program of this `RANK` (0 is the program itself, 1 its first backup) is the one to act on
-/// `change` (one byte) of the kernel's `object`. Every rank at a hook has to ask, each time that it runs.
+/// `change` (one byte) of the kernel's `object`. Every rank at a `HOOK` has to ask, each time that it runs.
 #[inline(always)]
-pub(crate) fn is_mine<const RANK: u32>(object: *const u8, change: u8) -> bool {
+pub(crate) fn is_mine<const RANK: u32, const HOOK: u32>(object: *const u8, change: u8) -> bool {
     let distance = distance(object);
     let slot = ((distance >> 6) ^ (distance >> 20)) as u32 & (SLOTS - 1);
     let Some(seen_to) = SEEN_TO.get_ptr_mut(slot) else {
@@ -39,7 +47,7 @@ pub(crate) fn is_mine<const RANK: u32>(object: *const u8, change: u8) -> bool {
     let next = if RANK == setting!(backups) { 0 } else { mark };
     if is_mine
         && RANK != 0
-        && let Some(count) = BACKED_UP.get_ptr_mut(0)
+        && let Some(count) = BACKED_UP.get_ptr_mut(HOOK)
     {
         // SAFETY: this CPU's own counter; atomic, since a softirq may interrupt.
         unsafe {

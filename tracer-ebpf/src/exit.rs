@@ -3,18 +3,35 @@
 //! `TRACE_EVENT(sched_process_exit, TP_PROTO(struct task_struct *p, …))`,
 //! include/trace/events/sched.h. It fires for every thread. `do_exit` has by then decremented
 //! `signal->live`, so zero means that no other thread is left; two threads that exit at the same
-//! time may both see zero, and user space takes the first.
+//! time may both see zero, and user space takes the first. Backups as at a fork.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tracer_common::record::{Exit, kind};
+use tracer_common::{
+    layout::backed_up,
+    record::{Exit, kind},
+};
 
 use crate::{
+    backup,
     kernel::{Direct, Source, layout::layout, task},
     ring,
 };
 
-#[btf_tracepoint(function = "sched_process_exit")]
-fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+macro_rules! entries {
+    ($($name:ident = $rank:literal),*) => {$(
+        #[btf_tracepoint(function = "sched_process_exit")]
+        fn $name(ctx: BtfTracePointContext) -> i32 {
+            exited::<$rank>(&ctx)
+        }
+    )*};
+}
+entries! { sched_process_exit = 0, sched_process_exit_2 = 1, sched_process_exit_3 = 2 }
+
+#[inline(always)]
+fn exited<const RANK: u32>(ctx: &BtfTracePointContext) -> i32 {
+    if !backup::is_mine_among_tasks::<RANK, { backed_up::EXIT }>(ctx.arg(0)) {
+        return 0;
+    }
     let task = Direct(ctx.arg(0));
     let Some(signal) = task.follow(layout!(task_signal)) else {
         return 0;

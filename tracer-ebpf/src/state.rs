@@ -13,6 +13,7 @@ use aya_ebpf::{
     helpers::generated::bpf_skc_to_tcp_sock, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
+use tracer_common::layout::backed_up;
 use tracer_common::record::{
     CLOSE_FIN_RECEIVED, CLOSE_FURTHER, CLOSE_HELD, CLOSE_NO_TOTALS, Close, ESTABLISHED_INBOUND,
     Established, SUBFLOW_FURTHER, SUBFLOW_INBOUND, Subflow, kind,
@@ -64,7 +65,7 @@ fn changed<const CONNECT: bool, const ACCEPT: bool, const RANK: u32>(
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     // Also of what is not told: a skip that a backup has seen lost nothing.
-    if !backup::is_mine::<RANK>(socket, (old << 4 | new) as u8) {
+    if !backup::is_mine::<RANK, { backed_up::STATE }>(socket, (old << 4 | new) as u8) {
         return 0;
     }
     let of_interest = match new {

@@ -12,7 +12,7 @@ use crate::event::{
     BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId,
     SocketMoment,
 };
-use crate::observation::{Connection, Fact, Loss, Observation, Sink};
+use crate::observation::{Connection, Fact, Loss, LossUnit, Observation, Sink};
 use crate::process::image::{Image, Provenance};
 use crate::process::inventory::ExistingProcess;
 use crate::process::population::Population;
@@ -340,6 +340,13 @@ impl State {
     fn report_losses(&mut self, sink: &mut dyn Sink) {
         let (connections, mut context) = self.split(self.now, sink);
         connections.report_losses(&mut context);
+        let loss = Loss {
+            stage: "table",
+            kind: "process",
+            unit: LossUnit::Record,
+            count: self.processes.take_lost(),
+        };
+        self.lost(loss, self.now, sink);
     }
 
     fn split<'a>(

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -15,7 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::json;
 
-use super::{tell, word};
+use super::{cloning, tell, word};
 
 /// include/uapi/linux/sched.h, since 5.7; libc's constant is too narrow.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -41,25 +40,15 @@ pub(super) fn enter_cgroup(arguments: &[OsString]) -> Result<()> {
 /// `{"child": PID}`.
 pub(super) fn clone_into_cgroup(arguments: &[OsString]) -> Result<()> {
     let directory = File::open(word(arguments, 0)?)?;
-    // SAFETY: all its members are numbers.
-    let mut clone: libc::clone_args = unsafe { std::mem::zeroed() };
+    let mut clone = cloning::arguments();
     clone.flags = CLONE_INTO_CGROUP;
     clone.exit_signal = libc::SIGCHLD as u64;
     clone.cgroup = directory.as_raw_fd() as u64;
-    // SAFETY: without CLONE_VM it is a fork of this process, which has but one thread.
-    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const clone, size_of_val(&clone)) };
-    match child {
-        -1 => Err(io::Error::last_os_error()).context("clone3"),
-        // SAFETY: it ends without anything that this process has to do at its end.
-        0 => unsafe { libc::_exit(3) },
-        child => {
-            let child = i32::try_from(child)?;
-            // SAFETY: a status is not asked for.
-            let ended = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-            ensure!(ended == child, "waitpid: {}", io::Error::last_os_error());
-            tell(&json!({"child": child}))
-        }
-    }
+    let Some(child) = cloning::clone3(&clone).context("clone3")? else {
+        cloning::leave(3)
+    };
+    cloning::reap_all()?;
+    tell(&json!({"child": child}))
 }
 
 /// Runs a child in new namespaces to its end. Arguments: `pid` or `user`, and the child's command. Fact:

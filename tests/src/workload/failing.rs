@@ -75,7 +75,7 @@ pub(super) fn refused(arguments: &[OsString]) -> Result<()> {
     tell(&json!({"port": address.port(), "errno": errno, "local": local}))
 }
 
-fn refused_once(address: SocketAddr, bind_first: bool) -> Result<(u16, i32)> {
+pub(super) fn refused_once(address: SocketAddr, bind_first: bool) -> Result<(u16, i32)> {
     let family = if address.is_ipv6() {
         AddressFamily::INET6
     } else {

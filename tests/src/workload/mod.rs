@@ -6,6 +6,8 @@
 
 mod accepting;
 mod belonging;
+mod born;
+mod cloning;
 mod connecting;
 mod exchange;
 mod failing;
@@ -13,9 +15,11 @@ mod fast_open;
 mod handing;
 mod holding;
 pub mod kernel_client;
+mod lives;
 pub mod mix;
 pub mod mptcp;
 mod path_manager;
+mod racing;
 mod running;
 mod unreachable;
 pub mod uring;
@@ -79,6 +83,11 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("clone-into-cgroup", belonging::clone_into_cgroup),
     ("in-namespace", belonging::in_namespace),
     ("log-in", belonging::log_in),
+    ("born", born::born),
+    ("lives", lives::lives),
+    ("crowd", lives::crowd),
+    ("race", racing::race),
+    ("tell-itself", racing::tell_itself),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

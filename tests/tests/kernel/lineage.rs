@@ -69,7 +69,7 @@ fn descendant(pid: u32, names: &[&str]) -> Option<u32> {
 }
 
 #[track_caller]
-fn expect_lineage(event: &Event, ancestors: &[Process]) {
+pub(crate) fn expect_lineage(event: &Event, ancestors: &[Process]) {
     let lineage = event.list("/tracer/lineage");
     let shown: Vec<_> = lineage.iter().map(|entry| entry["pid"].clone()).collect();
     let expected: Vec<_> = ancestors.iter().map(|process| process.pid).collect();

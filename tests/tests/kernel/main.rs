@@ -1,20 +1,23 @@
 //! What the tracer says about processes and connections on a real kernel, in one hook mode.
 //!
-//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`, `TRACER_VM` (see
-//! `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
+//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`,
+//! `TRACER_PROCESSES`, `TRACER_EXECS`, `TRACER_VM` (see `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
 //! truth comes from the workloads, which are processes of this same binary. Most tests look at one
 //! common run, because starting a tracer costs seconds on an emulated machine.
 
 mod belonging;
+mod birth;
 mod cause;
 mod common;
 mod containers;
+mod crowds;
 mod doctor;
 mod endings;
 mod executed;
 mod existing;
 mod failures;
 mod fast_open;
+mod hostile;
 mod io_uring;
 mod kernel_owned;
 mod ledger;
@@ -28,6 +31,7 @@ mod ownership;
 mod passed;
 mod processes;
 mod prometheus;
+mod races;
 mod resets;
 mod secrets;
 mod ss;
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
 fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
     vec![
         ("lineage", lineage::facts()),
+        ("birth", birth::facts()),
         ("ledger", ledger::facts()),
         ("failures", failures::facts()),
         ("ownership", ownership::facts()),
@@ -71,6 +76,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
         ("executed", executed::facts()),
+        ("hostile", hostile::facts()),
         ("cause", cause::facts()),
         ("belonging", belonging::facts()),
         ("containers", containers::facts()),
@@ -82,6 +88,8 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("secrets", secrets::facts()),
         ("common", common::facts()),
         ("mix", mix::facts()),
+        ("crowds", crowds::facts()),
+        ("races", races::facts()),
         ("doctor", doctor::facts()),
         ("trace", trace::facts()),
         ("endings", endings::facts()),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use scenario::{Scenario, Step};
 use text::Transcript;
 use tracer::process::inventory::ExistingProcess;
-use tracer::state::{Limits, State};
+use tracer::state::State;
 
 const SEPARATOR: &str = "---\n";
 
@@ -60,7 +60,7 @@ fn check(file: &Path, bless: bool) -> Option<String> {
 }
 
 fn replay(scenario: &Scenario, inventory: &[ExistingProcess]) -> String {
-    let mut state = State::new(Limits::default());
+    let mut state = State::new(scenario.limits);
     let mut transcript = Transcript::default();
     for (id, path) in &scenario.cgroups {
         state.cgroup(*id, path);

@@ -3,6 +3,7 @@
 //! ```text
 //! existing-cgroup CGROUP PATH         was there at the start
 //! existing PID NAME PARENT            in the start inventory; PARENT may be `-`; `reaper`, `start=`
+//! processes-at-most COUNT             how many the table takes
 //! inventory-at TIME                   when the inventory was taken; 0ms unless told
 //! TIME fork PARENT CHILD              the child starts at TIME
 //! TIME exec PID PATH ARGUMENT…        the name becomes the last part of the path
@@ -44,7 +45,7 @@ use tracer::event::{
 };
 use tracer::process::image::Program;
 use tracer::process::inventory::ExistingProcess;
-use tracer::state::Snapshot;
+use tracer::state::{Limits, Snapshot};
 
 /// The errors that scenarios use.
 pub(crate) const ERRNOS: [(&str, u32); 10] = [
@@ -80,6 +81,8 @@ pub(crate) struct Scenario {
     pub(crate) cgroups: Vec<(CgroupId, &'static [u8])>,
     /// When it was taken.
     pub(crate) inventory_at: BootTime,
+    /// How large the tables may grow.
+    pub(crate) limits: Limits,
     /// What comes after it.
     pub(crate) steps: Vec<Step>,
 }
@@ -87,7 +90,7 @@ pub(crate) struct Scenario {
 /// What reaches the state.
 pub(crate) enum Step {
     /// From the ring.
-    Event(Event<'static>),
+    Event(Box<Event<'static>>),
     /// The ring is empty.
     Advance(BootTime),
     /// The kernel's own sockets.
@@ -101,6 +104,7 @@ pub(crate) fn parse(text: &str) -> Result<Scenario, String> {
         inventory: Vec::new(),
         cgroups: Vec::new(),
         inventory_at: BootTime(0),
+        limits: Limits::default(),
         steps: Vec::new(),
     };
     for (number, line) in text.lines().enumerate() {
@@ -235,6 +239,11 @@ impl Reader {
                 let cgroup = cgroup(words.next()?)?;
                 scenario.cgroups.push((cgroup, path(words.next()?)));
             }
+            "processes-at-most" => {
+                let count = words.next()?;
+                scenario.limits.processes =
+                    count.parse().map_err(|_| format!("no number: {count}"))?;
+            }
             "inventory-at" => scenario.inventory_at = time(words.next()?)?,
             at => {
                 let time = time(at)?;
@@ -249,10 +258,10 @@ impl Reader {
                         complete_at: time,
                         ..self.found.take().unwrap_or_default()
                     }),
-                    _ => Step::Event(Event {
+                    _ => Step::Event(Box::new(Event {
                         time,
                         kind: self.event(time, verb, &mut words)?,
-                    }),
+                    })),
                 });
             }
         }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use tracer_common::layout::backed_up;
+
 /// A mode that can be forced with `--hook-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HookMode {
@@ -98,6 +100,22 @@ impl Hook {
     pub fn programs(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.program).chain(self.backups.iter().copied())
     }
+
+    /// Whether no softirq enters it.
+    pub fn is_among_tasks(&self) -> bool {
+        self.counter_of_backups()
+            .is_some_and(|hook| hook != backed_up::STATE)
+    }
+
+    /// Where the kernel side counts what its backups saw.
+    pub fn counter_of_backups(&self) -> Option<u32> {
+        match self.point {
+            _ if self.backups.is_empty() => None,
+            Point::BtfTracepoint("sched_process_fork") => Some(backed_up::FORK),
+            Point::BtfTracepoint("sched_process_exit") => Some(backed_up::EXIT),
+            _ => Some(backed_up::STATE),
+        }
+    }
 }
 
 /// What can be seen.
@@ -190,7 +208,10 @@ const KPROBE: Option<HookMode> = Some(HookMode::Kprobe);
 const TRACEPOINT: Option<HookMode> = Some(HookMode::Tracepoint);
 
 const FORK: &[Way] = ways! {
-    None => ["sched_process_fork" at Point::BtfTracepoint("sched_process_fork")],
+    None => [
+        "sched_process_fork" or "sched_process_fork_2" or "sched_process_fork_3"
+            at Point::BtfTracepoint("sched_process_fork")
+    ],
 };
 
 const EXEC: &[Way] = ways! {
@@ -198,7 +219,10 @@ const EXEC: &[Way] = ways! {
 };
 
 const EXIT: &[Way] = ways! {
-    None => ["sched_process_exit" at Point::BtfTracepoint("sched_process_exit")],
+    None => [
+        "sched_process_exit" or "sched_process_exit_2" or "sched_process_exit_3"
+            at Point::BtfTracepoint("sched_process_exit")
+    ],
 };
 
 const CONNECT: &[Way] = ways! {

@@ -18,7 +18,7 @@ use aya::{
     },
 };
 use thiserror::Error;
-use tracer_common::layout::{CGROUP_TASK_BTF, CGROUP_TASK_POINTER, Settings};
+use tracer_common::layout::{BACKUPS_IF_PREEMPTED, CGROUP_TASK_BTF, CGROUP_TASK_POINTER, Settings};
 
 use super::{
     btf::{Btf, BtfError},
@@ -268,7 +268,7 @@ fn backups() -> u32 {
     if major.is_some_and(|major: u32| major < 7) {
         1
     } else {
-        2
+        BACKUPS_IF_PREEMPTED
     }
 }
 
@@ -359,7 +359,11 @@ impl Attacher<'_> {
 
     fn attach_hook(&mut self, hook: Hook) -> Result<(), String> {
         self.check_function(hook.point)?;
-        for name in hook.programs().take(1 + backups() as usize) {
+        let backups = match backups() {
+            fewer if hook.is_among_tasks() && fewer < BACKUPS_IF_PREEMPTED => 0,
+            backups => backups,
+        };
+        for name in hook.programs().take(1 + backups as usize) {
             self.attach_program(name, hook.point)?;
         }
         Ok(())

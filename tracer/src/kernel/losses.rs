@@ -25,8 +25,8 @@ struct Program {
     /// Where it is attached, e.g. `fentry:tcp_connect`.
     point: &'static str,
     descriptor: i32,
-    /// Whether backups act when the kernel skips it.
-    has_backups: bool,
+    /// Where what backups saw is counted, if it has any.
+    backups: Option<u32>,
     /// Where the kernel counts how often it did not get to the probe at all.
     link: Option<ProbeLink>,
     skipped: u64,
@@ -98,9 +98,9 @@ impl Losses {
             program.runs = counters.runs;
             let missed = program.link.and_then(ProbeLink::missed).unwrap_or(0);
             let mut skipped = counters.recursion_misses + missed;
-            if program.has_backups {
+            if let Some(hook) = program.backups {
                 // Read later, it may be ahead of the skips; the next look has them.
-                let backed_up: u64 = self.backed_up.get(&0, 0)?.iter().sum();
+                let backed_up: u64 = self.backed_up.get(&hook, 0)?.iter().sum();
                 skipped = skipped.saturating_sub(backed_up);
             }
             if skipped > program.skipped {
@@ -172,7 +172,7 @@ fn programs(ebpf: &Ebpf, choices: &[Choice]) -> Vec<Program> {
                 // A handful, once: worth the leak for a plain `&'static str` in every loss.
                 point: hook.point.to_string().leak(),
                 descriptor,
-                has_backups: !hook.backups.is_empty(),
+                backups: hook.counter_of_backups(),
                 link,
                 skipped: 0,
                 runs: 0,

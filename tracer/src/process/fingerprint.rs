@@ -4,12 +4,12 @@
 //! changes from run to run: PIDs, times, and in paths and arguments whatever looks like a number, an
 //! identifier or a temporary name.
 //!
-//! It is SHA-256 cut to 128 bits, so that nobody can make a lineage that has another's fingerprint, save
+//! It is BLAKE3 cut to 128 bits, so that nobody can make a lineage that has another's fingerprint, save
 //! by running the same programs in the same way.
 
 use std::sync::OnceLock;
 
-use sha2::{Digest as _, Sha256};
+use blake3::Hasher;
 
 use super::image::{Image, Parent, Program};
 
@@ -33,15 +33,6 @@ impl<T> Clone for Derived<T> {
     }
 }
 
-impl<T> PartialEq for Derived<T> {
-    /// It says nothing that the rest does not say.
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl<T> Eq for Derived<T> {}
-
 /// What stands for the ancestors where there are none, or none that are known.
 const ROOT: Fingerprint = [0; 16];
 const UNKNOWN: Fingerprint = [0xff; 16];
@@ -56,35 +47,70 @@ impl Image {
                 Parent::Root => ROOT,
                 Parent::Unknown | Parent::Cut => UNKNOWN,
             };
-            let mut hasher = Sha256::new();
-            hasher.update(parent);
+            let mut text = Text::default();
+            text.push(&parent);
             if self.program.executable.is_empty() {
-                reduce(self.name.as_bytes(), false, |part| hasher.update(part));
+                reduce(self.name.as_bytes(), false, |part| text.push(part));
             } else {
-                hasher.update(self.program.shape());
+                self.program.write_shape(&mut text);
             }
-            let mut fingerprint = Fingerprint::default();
-            fingerprint.copy_from_slice(&hasher.finalize()[..16]);
-            fingerprint
+            text.fingerprint()
         })
     }
 }
 
 impl Program {
-    /// A hash of the executable and the shape of its arguments.
-    fn shape(&self) -> &[u8; 32] {
-        self.shape.get(|| {
-            let mut hasher = Sha256::new();
-            reduce(&self.executable, false, |part| hasher.update(part));
-            hasher.update(match (&self.arguments, self.arguments_truncated) {
-                (None, _) => [0, 0],
-                (Some(_), false) => [0, 1],
-                (Some(_), true) => [0, 2],
-            });
-            let arguments = self.arguments.as_deref().unwrap_or_default();
-            reduce(arguments, true, |part| hasher.update(part));
-            hasher.finalize().into()
-        })
+    /// The executable and the shape of its arguments.
+    fn write_shape(&self, text: &mut Text) {
+        reduce(&self.executable, false, |part| text.push(part));
+        text.push(match (&self.arguments, self.arguments_truncated) {
+            (None, _) => &[0, 0],
+            (Some(_), false) => &[0, 1],
+            (Some(_), true) => &[0, 2],
+        });
+        let arguments = self.arguments.as_deref().unwrap_or_default();
+        reduce(arguments, true, |part| text.push(part));
+    }
+}
+
+/// What is hashed: in large pieces, since a small one costs the hasher more than its bytes.
+struct Text {
+    hasher: Hasher,
+    piece: [u8; 512],
+    length: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            hasher: Hasher::new(),
+            piece: [0; 512],
+            length: 0,
+        }
+    }
+}
+
+impl Text {
+    fn push(&mut self, part: &[u8]) {
+        if let Some(room) = self.piece[self.length..].get_mut(..part.len()) {
+            room.copy_from_slice(part);
+            self.length += part.len();
+        } else {
+            self.flush();
+            self.hasher.update(part);
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hasher.update(&self.piece[..self.length]);
+        self.length = 0;
+    }
+
+    fn fingerprint(mut self) -> Fingerprint {
+        self.flush();
+        let mut fingerprint = Fingerprint::default();
+        self.hasher.finalize_xof().fill(&mut fingerprint);
+        fingerprint
     }
 }
 

@@ -81,8 +81,6 @@ pub struct Program {
     pub working_directory: Bytes,
     /// The first `comm`: the name of the path that was executed. Empty if unknown.
     pub invoked_as: Name,
-    /// See [`Image::fingerprint`].
-    pub shape: Derived<[u8; 32]>,
 }
 
 /// A process at one moment.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes};
 
-use super::fingerprint::Derived;
 use super::image::Program;
 use super::secrets::Secrets;
 use super::strings::Strings;
@@ -43,7 +42,6 @@ impl Program {
             arguments_masked: masked.is_some(),
             working_directory: working_directory(exec, strings),
             invoked_as: exec.task.name,
-            shape: Derived::default(),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) const TICK_NS: u64 = 10_000_000;
 const LIVE: usize = 0;
 /// Exited less than [`GRACE_NS`] ago.
 const EXITED: usize = 1;
-/// Exited longer ago, but a connection or a listener needs the last image.
+/// Exited longer ago, or when room was short, but a connection or a listener needs the last image.
 const HELD: usize = 2;
 
 /// Refers to a process of the table, for as long as the table has it.
@@ -67,6 +67,8 @@ pub struct ProcessTable {
     secrets: Secrets,
     capacity: usize,
     evictions: u64,
+    /// Evictions of processes that were needed, since they were last asked for.
+    lost: u64,
     inventory_at: BootTime,
     cgroups: Cgroups,
     /// The root directory of PID 1.
@@ -84,6 +86,7 @@ impl ProcessTable {
             secrets: Secrets::default(),
             capacity: capacity.max(1),
             evictions: 0,
+            lost: 0,
             inventory_at: BootTime::default(),
             cgroups: Cgroups::default(),
             host_root: None,
@@ -108,6 +111,11 @@ impl ProcessTable {
     /// Processes that had to make room for others since the start.
     pub fn evictions(&self) -> u64 {
         self.evictions
+    }
+
+    /// How many of them were alive or owned a connection, since the last call.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// The image of a process as it is now, or as it was when it exited. `None` if it was evicted.
@@ -500,14 +508,21 @@ impl ProcessTable {
         }
     }
 
-    /// Makes room: the oldest of those who exited goes first, then the oldest of the living.
+    /// Makes room: the oldest of those who exited and own nothing goes first, then the oldest of the other
+    /// dead, then the oldest of the living. Their ancestors' images stay with whoever refers to them.
     fn evict(&mut self) {
+        while let Some((handle, process)) = self.processes.first(EXITED)
+            && process.holds > 0
+        {
+            self.processes.move_to(handle, HELD);
+        }
         let oldest = [EXITED, HELD, LIVE]
             .into_iter()
-            .find_map(|list| self.processes.first(list));
-        if let Some((handle, _)) = oldest {
+            .find_map(|list| Some((list, self.processes.first(list)?.0)));
+        if let Some((list, handle)) = oldest {
             self.remove(handle);
             self.evictions += 1;
+            self.lost += u64::from(list != EXITED);
         }
     }
 

@@ -15,12 +15,19 @@ use crate::{artifacts, command, paths};
 /// Loopback connections that a test makes here.
 const CONNECTIONS: &str = "10000";
 
-/// How many connections of every kind a mix has, and how often a tracer is started under load.
-const fn amounts(extent: Extent) -> [&'static str; 2] {
-    match extent {
-        Extent::Ci | Extent::Full => ["100000", "5"],
-        Extent::Nightly => ["1000000", "200"],
-    }
+/// How many connections of every kind a mix has, how often a tracer is started under load, how many processes begin in
+/// a test of many, and how often a program is executed while it is being changed.
+const fn amounts(extent: Extent) -> [(&'static str, &'static str); 4] {
+    let [mix, starts, processes, execs] = match extent {
+        Extent::Ci | Extent::Full => ["100000", "5", "10000", "1000"],
+        Extent::Nightly => ["1000000", "200", "100000", "100000"],
+    };
+    [
+        ("TRACER_MIX", mix),
+        ("TRACER_STARTS", starts),
+        ("TRACER_PROCESSES", processes),
+        ("TRACER_EXECS", execs),
+    ]
 }
 
 /// Runs the tests in every mode, and those of bad surroundings; a row for each.
@@ -58,17 +65,16 @@ fn run_as_root(
     tests: &Path,
     tracer: &Path,
     mode: Option<Mode>,
-    [mix, starts]: [&str; 2],
+    amounts: [(&str, &str); 4],
     filter: Option<&str>,
 ) -> Result<Tally> {
     let (mode, path) = (mode.map(|mode| mode.to_string()), paths::search_path());
     let mut environment: Vec<(&str, &OsStr)> = vec![
         ("TRACER_BIN", tracer.as_os_str()),
         ("TRACER_CONNECTIONS", CONNECTIONS.as_ref()),
-        ("TRACER_MIX", mix.as_ref()),
-        ("TRACER_STARTS", starts.as_ref()),
         ("PATH", &path),
     ];
+    environment.extend(amounts.map(|(name, amount)| (name, amount.as_ref())));
     environment.extend(mode.iter().map(|mode| ("TRACER_HOOK_MODE", mode.as_ref())));
     let mut command = command::as_root(tests.as_os_str(), &environment)
         .context("the real-kernel tests need root, and there is no sudo")?;

@@ -447,3 +447,74 @@ fn a_process_whose_fork_was_lost_is_linked_to_its_present_parent() {
     table.seen(T, &task_of(40, "curl", 39));
     assert_eq!(table.lineage(40), "curl<unknown");
 }
+
+#[test]
+fn who_exited_and_owns_nothing_goes_before_who_owns_a_connection() {
+    let mut table = ProcessTable::new(3);
+    let [owner, other, alive] = [30, 40, 50].map(|tgid| table.seen(T, &task(tgid, "p")));
+    table.hold(owner);
+    table.exit(T, &task(30, "p"));
+    table.exit(T, &task(40, "p"));
+    table.seen(T, &task(60, "p"));
+    assert!(table.image(owner).is_some() && table.image(other).is_none());
+    assert_eq!((table.evictions(), table.take_lost()), (1, 0));
+    table.seen(T, &task(70, "p"));
+    assert!(table.image(owner).is_none() && table.image(alive).is_some());
+    table.seen(T, &task(80, "p"));
+    assert!(table.image(alive).is_none());
+    assert_eq!((table.evictions(), table.take_lost()), (3, 2));
+    assert_eq!(table.take_lost(), 0);
+    // Its connection ends.
+    table.release(owner);
+    assert_eq!(table.len(), 3);
+}
+
+#[test]
+fn owner_that_made_no_room_goes_with_its_connection() {
+    let mut table = ProcessTable::new(2);
+    let [owner, _] = [30, 40].map(|tgid| table.seen(T, &task(tgid, "p")));
+    table.hold(owner);
+    table.exit(T, &task(30, "p"));
+    table.exit(T, &task(40, "p"));
+    table.seen(T, &task(50, "p"));
+    assert!(table.image(owner).is_some());
+    table.release(owner);
+    assert!(table.image(owner).is_none());
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn eviction_of_an_ancestor_does_not_change_a_lineage() {
+    let mut table = ProcessTable::new(4);
+    let family = [existing(1, 0, "systemd"), existing(20, 1, "bash")];
+    table.inventory(BootTime(500), family.into());
+    fork(&mut table, T, &task(20, "bash"), key(30));
+    for tgid in 40..43 {
+        table.seen(T, &task(tgid, "p"));
+    }
+    assert!(table.find(1, None).is_none() && table.find(20, None).is_none());
+    assert_eq!(table.lineage(30), "bash<bash<?systemd");
+    assert_eq!(table.take_lost(), 2);
+    // Whoever it forks from now on is of unknown parentage.
+    let child = fork(&mut table, T, &task(20, "bash"), key(50));
+    assert_eq!(lineage(child), "bash<bash<unknown");
+}
+
+#[test]
+fn child_seen_before_its_fork_gets_its_parent_then() {
+    let mut table = host();
+    table.seen(T, &task(30, "bash"));
+    assert_eq!(table.lineage(30), "bash<unknown");
+    table.exec(T, &exec(30, "curl", b"curl\0bin\0"));
+    let child = fork(&mut table, T, &task(20, "bash"), key(30));
+    assert_eq!(lineage(child), "curl<bash<sshd<?systemd");
+    assert_eq!(table.len(), 4);
+}
+
+#[test]
+fn fork_by_a_process_whose_fork_was_lost_begins_a_line() {
+    let mut table = host();
+    let child = fork(&mut table, T, &task(77, "lost"), key(78));
+    assert_eq!(lineage(child), "lost<lost<unknown");
+    assert!(!child.lineage_complete());
+}
