@@ -207,6 +207,7 @@ pub fn awkward() -> Arc<Image> {
         executable: Bytes::from_static(b"/tmp/\xfe\x80 \"x\""),
         arguments: Some(Bytes::from_static(b"a\xff\0\0back\\slash\x07\0cut")),
         arguments_truncated: true,
+        arguments_masked: true,
         working_directory: Bytes::from_static("/tmp/\u{202e}dir".as_bytes()),
         deleted: true,
         upper_layer: true,

@@ -22,12 +22,15 @@ use crate::output::json::Json;
 use crate::output::sink::LineSink;
 use crate::output::writer::{Chunks, Target};
 use crate::output::{Context, Format};
+use crate::process::secrets::Secrets;
 
 /// What `run` and `trace` do.
 #[derive(Debug)]
 pub struct Config {
     /// How the kernel is watched.
     pub capture: loader::Options,
+    /// Which secrets in arguments are masked.
+    pub secrets: Secrets,
     /// What is written, and where.
     pub output: OutputConfig,
     /// What is read of executed files; `None` if nothing.
@@ -112,6 +115,7 @@ impl Config {
     pub fn of_run(args: RunArgs, surroundings: Surroundings) -> Self {
         Self {
             capture: capture(&args.capture),
+            secrets: args.mask.resolve(),
             output: OutputConfig::resolve(args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
@@ -128,6 +132,7 @@ impl Config {
     pub fn of_trace(args: TraceArgs, surroundings: Surroundings) -> Self {
         Self {
             capture: capture(&args.capture),
+            secrets: args.mask.resolve(),
             output: OutputConfig::resolve(args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),

@@ -25,6 +25,7 @@ pub mod observation;
 pub mod output;
 pub mod pipeline;
 pub mod session;
+pub mod tree;
 
 pub mod cli;
 pub mod commands;

@@ -13,6 +13,7 @@ use crate::event::{BootTime, Close, Endpoints, HeldSocket, TcpState, Transport};
 use crate::host::Host;
 use crate::kernel::netns;
 use crate::kernel::proc_net::{self, Listed};
+use crate::observation::Connection;
 use crate::output::Context;
 use crate::output::json::Json;
 use crate::output::names::{self, HookNames};
@@ -67,6 +68,7 @@ struct Held {
     transport: Transport,
     close: Close,
     mptcp: bool,
+    connection: Option<Connection>,
     owner: Option<Arc<Image>>,
     owner_provenance: Provenance,
     holders: Vec<Arc<Image>>,
@@ -103,6 +105,7 @@ impl Holdings {
                     transport,
                     close,
                     mptcp,
+                    connection: state.connection(&close),
                     owner,
                     owner_provenance,
                     holders,
@@ -122,6 +125,15 @@ pub fn listed(query: &Query) -> Vec<Listed> {
         processes.flat_map(move |(&netns, &pid)| proc_net::read(pid, netns, transport))
     });
     lists.collect()
+}
+
+/// Every socket that processes have open, seen from the namespace `netns`.
+pub fn held(netns: u32, holdings: &Holdings, now: BootTime) -> Vec<Socket> {
+    let query = Query {
+        netns,
+        ..Query::default()
+    };
+    sockets(&query, &[], holdings, now)
 }
 
 /// What was asked for, as it is printed.
@@ -194,6 +206,8 @@ fn unowned(query: &Query, transport: Transport, state: TcpState, endpoints: &End
         is_ingress: false,
         has_file: true,
         queues: None,
+        totals: None,
+        connection: None,
         owner: None,
         mptcp: false,
         owner_provenance: Provenance::Unknown,
@@ -204,6 +218,8 @@ fn unowned(query: &Query, transport: Transport, state: TcpState, endpoints: &End
 fn owned(socket: Socket, held: &Held) -> Socket {
     Socket {
         mptcp: held.mptcp,
+        totals: held.close.totals,
+        connection: held.connection.clone(),
         owner: held.owner.clone(),
         owner_provenance: held.owner_provenance,
         holders: held.holders.clone(),

@@ -24,10 +24,12 @@ use crate::{
         sockets,
     },
     listing::Holdings,
+    local::server::{Ask, Told},
     observation::Sink,
     output::names::{ByFamily, HookNames},
     pipeline::Pipeline,
-    state::{Limits, State},
+    process::population::Population,
+    state::State,
 };
 
 /// How long the hooks have for showing the canary.
@@ -109,16 +111,15 @@ pub struct Facts {
 }
 
 impl<S: Sink> Session<S> {
-    /// Attaches, takes inventory and checks. Must run in a tokio runtime.
+    /// Attaches, takes inventory into an empty `state`, and checks. Must run in a tokio runtime.
     pub fn start(
         options: &Options,
-        limits: Limits,
+        mut state: State,
         sinks: impl FnOnce(Facts) -> S,
     ) -> Result<Self, StartError> {
         let begin = Instant::now();
         let mut attached = loader::attach(options)?;
         let mut remarks = refusals(&attached.choices);
-        let mut state = State::new(limits);
         let own_key = take_inventory(&mut attached, &mut state, &mut remarks)?;
         let losses = Losses::watch(&mut attached)?;
         let sinks = sinks(Facts {
@@ -159,7 +160,7 @@ impl<S: Sink> Session<S> {
     }
 
     /// Every socket of `transports` that processes have open, and who opened it.
-    pub fn holdings(&mut self, transports: &[Transport]) -> io::Result<Holdings> {
+    fn holdings(&mut self, transports: &[Transport]) -> io::Result<Holdings> {
         let held = |&transport| Ok((transport, sockets::held(&mut self.programs, transport)?));
         let found: io::Result<Vec<_>> = transports.iter().map(held).collect();
         // Records of what has been found are in the ring by now.
@@ -169,6 +170,20 @@ impl<S: Sink> Session<S> {
             holdings.add(transport, found, self.pipeline.state());
         }
         Ok(holdings)
+    }
+
+    /// What other commands ask for.
+    pub fn tell(&mut self, ask: &Ask) -> io::Result<Told> {
+        let holdings = self.holdings(&ask.transports)?;
+        let population = if ask.processes {
+            self.pipeline.state().population()
+        } else {
+            Population::default()
+        };
+        Ok(Told {
+            holdings,
+            population,
+        })
     }
 
     /// Releases the canary and looks for it in the ring.

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
 use crate::event::{
-    BootTime, CgroupId, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId,
+    BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId,
     SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, LossUnit, Observation, Sink};
 use crate::process::image::{Image, Provenance};
 use crate::process::inventory::ExistingProcess;
+use crate::process::population::Population;
+use crate::process::secrets::Secrets;
 use crate::process::table::{ProcessId, ProcessTable};
 
 /// How large the tables may grow.
@@ -81,6 +83,12 @@ impl State {
         }
     }
 
+    /// The same, but that these secrets are masked rather than the obvious ones.
+    pub fn masking(mut self, secrets: Secrets) -> Self {
+        self.processes.mask(secrets);
+        self
+    }
+
     /// Takes the processes, in any order, that were alive at `taken_at`: after the hooks were
     /// attached, so that nobody is missed, and before their first event is applied.
     pub fn inventory(
@@ -128,6 +136,16 @@ impl State {
             Some((owner, provenance)) => (Some(owner), provenance),
             None => (None, Provenance::Unknown),
         }
+    }
+
+    /// The connection or listener that was found so, if it is known.
+    pub fn connection(&self, found: &Close) -> Option<Connection> {
+        self.connections.connection(found)
+    }
+
+    /// Everyone who is known.
+    pub fn population(&self) -> Population {
+        self.processes.population()
     }
 
     /// The youngest living child of a process.

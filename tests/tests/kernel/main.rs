@@ -34,8 +34,10 @@ mod processes;
 mod prometheus;
 mod races;
 mod resets;
+mod secrets;
 mod ss;
 mod trace;
+mod tree;
 
 use std::process::ExitCode;
 
@@ -84,6 +86,8 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
         ("daemon", ss::facts_of_the_daemon()),
+        ("tree", tree::facts()),
+        ("secrets", secrets::facts()),
         ("common", common::facts()),
         ("mix", mix::facts()),
         ("crowds", crowds::facts()),

@@ -7,8 +7,10 @@ mod capture;
 mod file;
 mod filter;
 mod group;
+mod mask;
 mod output;
 mod ss;
+mod tree;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -21,8 +23,10 @@ pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
 pub use self::file::{FileArgs, HashLimit, Size};
 pub use self::filter::FilterArgs;
 pub use self::group::Group;
+pub use self::mask::MaskArgs;
 pub use self::output::{Color, OutputArgs, OutputFormat};
 pub use self::ss::SsArgs;
+pub use self::tree::{NamedProcess, TreeArgs};
 use crate::failure::Failure;
 use crate::local::Listen;
 
@@ -48,6 +52,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// List the sockets that there are now, whose they are and by whose doing
     Ss(SsArgs),
+    /// Draw the ancestors and descendants of a process, each with its connections
+    Tree(TreeArgs),
     /// Tell what this kernel offers, which hook serves each moment, and what is lost
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the events
@@ -95,6 +101,9 @@ pub struct RunArgs {
     /// Which group may ask, by name or number; otherwise the user alone
     #[arg(long, value_name = "GROUP", help_heading = "Other commands")]
     pub socket_group: Option<Group>,
+    /// What not to show of it.
+    #[command(flatten)]
+    pub mask: MaskArgs,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -126,6 +135,9 @@ pub struct TraceArgs {
         help_heading = "Metrics"
     )]
     pub metrics_listen: MetricsListen,
+    /// What not to show of it.
+    #[command(flatten)]
+    pub mask: MaskArgs,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,

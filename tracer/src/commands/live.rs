@@ -38,7 +38,7 @@ use crate::{
         writer::{Chunks, Writer},
     },
     session::{Facts, Session, StartError, describe},
-    state::Limits,
+    state::{Limits, State},
 };
 
 /// How often losses are read, gauges set, and held outcomes released although nothing happens.
@@ -125,7 +125,8 @@ async fn trace(config: Config) -> Result<(), Failure> {
 
     let offset = WallOffset::measure();
     let files = examiner(&config, &offset)?;
-    let mut session = Session::start(&config.capture, Limits::default(), |facts| {
+    let state = State::new(Limits::default()).masking(config.secrets.clone());
+    let mut session = Session::start(&config.capture, state, |facts| {
         sinks(&config, facts, &offset, chunks, metrics_sink, files)
     })
     .map_err(start_failure)?;
@@ -197,7 +198,8 @@ async fn run(
             }
             Some(ask) = next(local) => {
                 // Whoever asked may have gone away.
-                let _ = ask.reply.send(session.holdings(&ask.transports));
+                let told = session.tell(&ask);
+                let _ = ask.reply.send(told);
             }
             ended = writer.ended() => return ended.map_err(Failure::failed),
             reason = ends.next() => return reason,

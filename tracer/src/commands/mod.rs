@@ -1,5 +1,6 @@
 //! The commands. In: what was asked for. Out: what it prints, or why it failed.
 
+mod alone;
 mod completions;
 mod decode_id;
 mod doctor;
@@ -8,6 +9,7 @@ mod live;
 mod man;
 mod schema;
 mod ss;
+mod tree;
 mod version;
 
 use std::io::{self, ErrorKind, Write};
@@ -24,6 +26,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(args) => live::live(Config::of_run(args, surroundings)),
         Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
         Command::Ss(args) => ss::ss(&args),
+        Command::Tree(args) => tree::tree(&args, surroundings),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),
@@ -35,11 +38,17 @@ pub fn execute(command: Command) -> Result<(), Failure> {
 
 /// Prints all of it to stdout. A reader that goes away has read enough.
 pub fn print(text: &[u8]) -> Result<(), Failure> {
+    print_more(text).map(drop)
+}
+
+/// The same; returns whether somebody may read more.
+fn print_more(text: &[u8]) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::failed(format_args!(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format_args!(
             "cannot write to stdout: {error}"
         ))),
-        _ => Ok(()),
     }
 }

@@ -167,10 +167,20 @@ impl ConnectionTable {
         found: &Close,
         processes: &ProcessTable,
     ) -> Option<(Arc<Image>, Provenance)> {
+        let entry = self.found(found)?;
+        let owner = entry.process_now(processes)?;
+        Some((Arc::clone(owner), entry.owner_provenance))
+    }
+
+    /// What is known of the socket that was found so.
+    pub(crate) fn connection(&self, found: &Close) -> Option<Connection> {
+        self.found(found).map(Entry::connection)
+    }
+
+    fn found(&self, found: &Close) -> Option<&Entry> {
         let entry = &self.entries[self.find(found.socket)?];
         let is_same = entry.ends.agree_with(&Ends::from(&found.endpoints));
-        let owner = entry.process_now(processes).filter(|_| is_same)?;
-        Some((Arc::clone(owner), entry.owner_provenance))
+        is_same.then_some(entry)
     }
 
     /// What the table counts.

@@ -33,26 +33,20 @@ pub const EXAMINED_LIMIT: usize = EXAMINED_MAX as usize;
 /// Loads what the walks need, so that they can be [taken](held) again and again. The error is the
 /// kernel's refusal.
 pub fn load(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), String> {
-    iterator::load(ebpf, btf, HELD, "task_file")?;
-    iterator::load(ebpf, btf, HELD_UDP, "task_file")?;
+    load_held(ebpf, btf)?;
     iterator::load(ebpf, btf, EXAMINED, "task").map(drop)
+}
+
+/// Loads the walks over what processes have [open](held) alone.
+pub fn load_held(ebpf: &mut Ebpf, btf: &aya::Btf) -> Result<(), String> {
+    iterator::load(ebpf, btf, HELD, "task_file")?;
+    iterator::load(ebpf, btf, HELD_UDP, "task_file").map(drop)
 }
 
 /// Every socket of `transport` that a process has open, once for each holder and descriptor.
 pub fn held(ebpf: &mut Ebpf, transport: Transport) -> io::Result<Vec<HeldSocket>> {
     let iterator = iterator::open(ebpf, walk(transport)).map_err(io::Error::other)?;
     Ok(decoded(&read(iterator)?))
-}
-
-/// Loads one walk alone and takes it: the sockets of `transport` that processes have open.
-pub fn held_once(
-    ebpf: &mut Ebpf,
-    btf: &aya::Btf,
-    transport: Transport,
-) -> Result<Vec<HeldSocket>, String> {
-    let iterator = iterator::load(ebpf, btf, walk(transport), "task_file")?;
-    let bytes = read(iterator).map_err(|error| error.to_string())?;
-    Ok(decoded(&bytes))
 }
 
 fn walk(transport: Transport) -> &'static str {

@@ -42,6 +42,9 @@ pub enum AskError {
         /// Its version.
         theirs: u32,
     },
+    /// What was asked about is not there.
+    #[error("{0}")]
+    Missing(String),
     /// It could not do it.
     #[error("the daemon says: {0}")]
     Refused(String),
@@ -60,6 +63,7 @@ pub fn ask(path: &Path, request: Request) -> Result<Vec<u8>, AskError> {
         return Err(AskError::Version { path, theirs });
     }
     match answer.error {
+        Some(error) if answer.missing => Err(AskError::Missing(error)),
         Some(error) => Err(AskError::Refused(error)),
         None => Ok(text),
     }

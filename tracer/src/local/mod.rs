@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::listing::Query;
+use crate::tree;
 
 /// Changes whenever one side would misunderstand the other.
 const VERSION: u32 = 1;
@@ -32,6 +33,8 @@ struct Question {
 pub enum Request {
     /// The sockets that there are now, as text.
     Sockets(Query),
+    /// The ancestors and descendants of a process, as text.
+    Tree(tree::Query),
 }
 
 /// What the daemon says first.
@@ -43,6 +46,9 @@ struct Answer {
     /// Why nothing follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Whether that is because what was asked about is not there.
+    #[serde(default)]
+    missing: bool,
 }
 
 /// Where the daemon listens.

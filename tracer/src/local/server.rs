@@ -23,6 +23,8 @@ use tokio::time::timeout;
 use super::{Answer, Question, Request, VERSION};
 use crate::event::Transport;
 use crate::listing::{self, Holdings, Query};
+use crate::process::population::{Missing, Population};
+use crate::tree;
 
 /// Clients that are served at a time; others wait.
 const CLIENTS: usize = 8;
@@ -70,10 +72,45 @@ impl Drop for Removed {
 /// What only the task that owns the state can tell.
 #[derive(Debug)]
 pub struct Ask {
-    /// Of which protocols.
+    /// Which sockets: of which protocols.
     pub transports: Vec<Transport>,
+    /// Whether everyone who is known is wanted, too.
+    pub processes: bool,
     /// Whom to tell.
-    pub reply: oneshot::Sender<io::Result<Holdings>>,
+    pub reply: oneshot::Sender<io::Result<Told>>,
+}
+
+/// What it tells.
+#[derive(Debug)]
+pub struct Told {
+    /// Who has the sockets open, and who opened them.
+    pub holdings: Holdings,
+    /// Everyone who is known; empty unless wanted.
+    pub population: Population,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+struct Refusal {
+    reason: String,
+    /// What was asked about is not there.
+    missing: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        let missing = false;
+        Self { reason, missing }
+    }
+}
+
+impl From<Missing> for Refusal {
+    fn from(missing: Missing) -> Self {
+        Self {
+            reason: missing.to_string(),
+            missing: true,
+        }
+    }
 }
 
 /// A server that answers until it is dropped.
@@ -179,14 +216,15 @@ async fn serve(mut stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<(
     let mut line = Vec::new();
     let mut reading = BufReader::new(reading).take(QUESTION_MAX);
     timeout(PATIENCE, reading.read_until(b'\n', &mut line)).await??;
-    let (error, text) = match reply(&line, asks).await {
+    let (refusal, text) = match reply(&line, asks).await {
         Ok(text) => (None, text),
-        Err(error) => (Some(error), Vec::new()),
+        Err(refusal) => (Some(refusal), Vec::new()),
     };
     let mut head = serde_json::to_vec(&Answer {
         version: VERSION,
         bytes: text.len(),
-        error,
+        missing: refusal.as_ref().is_some_and(|refusal| refusal.missing),
+        error: refusal.map(|refusal| refusal.reason),
     })?;
     head.push(b'\n');
     writing.write_all(&head).await?;
@@ -197,39 +235,66 @@ async fn serve(mut stream: UnixStream, asks: &mpsc::Sender<Ask>) -> io::Result<(
     Ok(())
 }
 
-async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>) -> Result<Vec<u8>, String> {
+async fn reply(line: &[u8], asks: &mpsc::Sender<Ask>) -> Result<Vec<u8>, Refusal> {
     let question: Question =
         serde_json::from_slice(line).map_err(|error| format!("not a question: {error}"))?;
     if question.version != VERSION {
         let theirs = question.version;
-        return Err(format!(
+        return Err(Refusal::from(format!(
             "version {theirs} of the protocol is not spoken here, but {VERSION}"
-        ));
+        )));
     }
     match question.request {
         Request::Sockets(query) => sockets(query, asks).await,
+        Request::Tree(query) => family(query, asks).await,
     }
 }
 
-async fn sockets(query: Query, asks: &mpsc::Sender<Ask>) -> Result<Vec<u8>, String> {
-    let ended = || "tracer is about to end".to_owned();
-    let (query, listed) = spawn_blocking(move || {
+async fn sockets(query: Query, asks: &mpsc::Sender<Ask>) -> Result<Vec<u8>, Refusal> {
+    let (query, listed) = elsewhere(move || {
         let listed = listing::listed(&query);
         (query, listed)
     })
-    .await
-    .map_err(|_| ended())?;
+    .await?;
+    let told = told(query.transports().collect(), false, asks).await?;
+    elsewhere(move || listing::answer(&query, &listed, &told.holdings)).await
+}
+
+async fn family(query: tree::Query, asks: &mpsc::Sender<Ask>) -> Result<Vec<u8>, Refusal> {
+    let Told {
+        holdings,
+        population,
+    } = told(query.transports().to_vec(), true, asks).await?;
+    let answer = elsewhere(move || tree::answer(&query, population, &holdings)).await?;
+    Ok(answer?)
+}
+
+/// Asks the task that owns the state.
+async fn told(
+    transports: Vec<Transport>,
+    processes: bool,
+    asks: &mpsc::Sender<Ask>,
+) -> Result<Told, Refusal> {
     let (reply, replied) = oneshot::channel();
-    let transports = query.transports().collect();
-    asks.send(Ask { transports, reply })
-        .await
-        .map_err(|_| ended())?;
-    let holdings = replied.await.map_err(|_| ended())?;
-    let holdings =
-        holdings.map_err(|error| format!("the kernel's sockets cannot be read: {error}"))?;
-    spawn_blocking(move || listing::answer(&query, &listed, &holdings))
-        .await
-        .map_err(|_| ended())
+    let ask = Ask {
+        transports,
+        processes,
+        reply,
+    };
+    asks.send(ask).await.map_err(|_| ended())?;
+    let told = replied.await.map_err(|_| ended())?;
+    Ok(told.map_err(|error| format!("the kernel's sockets cannot be read: {error}"))?)
+}
+
+/// Does what takes time on a thread of its own.
+async fn elsewhere<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    Ok(spawn_blocking(work).await.map_err(|_| ended())?)
+}
+
+fn ended() -> String {
+    "tracer is about to end".to_owned()
 }
 
 #[cfg(test)]
@@ -238,6 +303,7 @@ mod tests {
 
     use super::*;
     use crate::local::client::{AskError, ask};
+    use crate::process::population::Wanted;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -276,6 +342,36 @@ mod tests {
             assert!(error.ends_with("cannot be read: blind"), "{error}");
         });
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_process_that_nobody_knows_is_told_apart_from_a_failure() {
+        let path = path("family");
+        block_on(async {
+            let mut server = Bound::bind(&path, None).unwrap().serve().unwrap();
+            let query = tree::Query {
+                wanted: Wanted::Pid(4711),
+                generations: 0,
+                connections: false,
+                look: None,
+                netns: 0,
+            };
+            let asking = {
+                let path = path.clone();
+                spawn_blocking(move || ask(&path, Request::Tree(query)))
+            };
+            let asked = server.next().await.unwrap();
+            assert!(asked.processes && asked.transports.is_empty());
+            asked
+                .reply
+                .send(Ok(Told {
+                    holdings: Holdings::default(),
+                    population: Population::default(),
+                }))
+                .unwrap();
+            let error = asking.await.unwrap().unwrap_err();
+            assert!(matches!(error, AskError::Missing(_)), "{error}");
+        });
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod schema;
 pub mod sink;
 pub mod socket;
 pub mod text;
+pub mod tree;
 pub mod users;
 pub mod writer;
 

@@ -5,6 +5,7 @@ use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
 use crate::process::content::{Facts, PackageKind};
 use crate::process::image::{Image, Provenance, Relation};
+use crate::process::population::Life;
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
 /// fills it in when it has attached the hooks.
@@ -131,6 +132,15 @@ pub fn relation(relation: Relation) -> &'static str {
     }
 }
 
+/// `tracer.life` of a process in a tree.
+pub fn life(life: Life) -> &'static str {
+    match life {
+        Life::Living => "living",
+        Life::Exited(_) => "exited",
+        Life::Unknown => "unknown",
+    }
+}
+
 /// `certainty` of a link in a cause.
 pub fn certainty(certainty: Certainty) -> &'static str {
     match certainty {
@@ -161,6 +171,7 @@ pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
         (disagreements.name, "name_disagrees"),
         (disagreements.first_argument, "argv0_disagrees"),
         (program.executable_truncated, "executable_truncated"),
+        (program.arguments_masked, "args_masked"),
         (program.script_truncated, "script_truncated"),
         (image.kernel_thread, "kernel_thread"),
         (image.key_rounded, "start_rounded"),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::lineage::write_lineage;
 use super::{names, text};
-use crate::event::{Endpoints, TcpState, Transport};
+use crate::event::{BootTime, Endpoints, Name, ProcessKey, TcpState, Totals, Transport};
+use crate::observation::{Connection, Direction};
 use crate::process::image::{Image, Provenance};
 
 /// A socket, and everything that is known of who it belongs to.
@@ -33,6 +34,10 @@ pub struct Socket {
     pub mptcp: bool,
     /// What waits to be read and to be acknowledged; `None` if unknown.
     pub queues: Option<(u32, u32)>,
+    /// What it has carried so far; `None` if unknown.
+    pub totals: Option<Totals>,
+    /// What a daemon has seen of it.
+    pub connection: Option<Connection>,
     /// Who opened it.
     pub owner: Option<Arc<Image>>,
     /// Where that is known from.
@@ -48,6 +53,32 @@ impl Socket {
             Transport::Tcp => self.state == TcpState::Listen,
             Transport::Udp => self.state == TcpState::Close,
         }
+    }
+
+    /// Who began it, as far as that was seen or follows from a listener at its port.
+    pub fn direction(&self) -> Direction {
+        match self.connection.as_ref().map(|known| known.direction) {
+            Some(direction) if direction != Direction::Unknown => direction,
+            _ if self.is_ingress => Direction::Ingress,
+            _ => Direction::Unknown,
+        }
+    }
+
+    /// When connect, accept or listen was called, if that was seen.
+    pub fn opened_at(&self) -> Option<BootTime> {
+        let known = self.connection.as_ref()?;
+        let first_seen = BootTime(known.id.first_seen_ns);
+        let seen = known.opened_at.or(Some(first_seen));
+        seen.filter(|_| !known.existing)
+    }
+
+    /// Everyone who holds it but its owner.
+    pub fn other_holders(&self) -> Vec<&Arc<Image>> {
+        let is_other = |holder: &&Arc<Image>| {
+            let owner = self.owner.as_ref();
+            owner.is_none_or(|owner| owner.key != holder.key)
+        };
+        self.holders.iter().filter(is_other).collect()
     }
 }
 
@@ -95,7 +126,7 @@ fn columns(socket: &Socket) -> [String; 8] {
     ]
 }
 
-fn end(end: SocketAddr) -> String {
+pub(in crate::output) fn end(end: SocketAddr) -> String {
     match (end.ip().is_unspecified(), end.port()) {
         (true, 0) => "*:*".to_owned(),
         (_, 0) => format!("{}:*", end.ip()),
@@ -121,16 +152,8 @@ fn lineage(socket: &Socket) -> String {
         write_lineage(owner, &mut raw);
         parts.push(safe(&raw));
     }
-    let is_other = |holder: &&Arc<Image>| {
-        let owner = socket.owner.as_ref();
-        owner.is_none_or(|owner| owner.key != holder.key)
-    };
-    let others: Vec<String> = socket
-        .holders
-        .iter()
-        .filter(is_other)
-        .map(|holder| process(holder))
-        .collect();
+    let others = socket.other_holders();
+    let others: Vec<String> = others.into_iter().map(|holder| process(holder)).collect();
     if !others.is_empty() {
         let word = if socket.owner.is_some() {
             "also held by"
@@ -149,15 +172,19 @@ fn lineage(socket: &Socket) -> String {
     parts.join("; ")
 }
 
-fn process(image: &Image) -> String {
-    let name = match image.name.as_bytes() {
+pub(in crate::output) fn process(image: &Image) -> String {
+    named(image.name, image.key)
+}
+
+pub(in crate::output) fn named(name: Name, key: ProcessKey) -> String {
+    let name = match name.as_bytes() {
         b"" => "?".to_owned(),
         name => safe(name),
     };
-    format!("{name}[{}]", image.key.tgid)
+    format!("{name}[{}]", key.tgid)
 }
 
-fn safe(bytes: &[u8]) -> String {
+pub(in crate::output) fn safe(bytes: &[u8]) -> String {
     let mut out = Vec::new();
     text::write_terminal(bytes, &mut out);
     String::from_utf8_lossy(&out).into_owned()
@@ -187,6 +214,8 @@ mod tests {
             has_file: !holders.is_empty(),
             mptcp: false,
             queues: Some((0, 128)),
+            totals: None,
+            connection: None,
             owner: holders.first().cloned(),
             owner_provenance: Provenance::Inferred,
             holders: holders.to_vec(),

@@ -78,6 +78,8 @@ pub struct Program {
     pub arguments: Option<Bytes>,
     /// The arguments lack their end.
     pub arguments_truncated: bool,
+    /// The arguments had secrets, in place of which stands `***`.
+    pub arguments_masked: bool,
     /// Working directory at the exec (or at the tracer's start). Empty if unknown.
     pub working_directory: Bytes,
     /// The first `comm`: the name of the path that was executed. Empty if unknown.

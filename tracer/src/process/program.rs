@@ -2,15 +2,31 @@
 //!
 //! In: an [`Exec`] event that borrows a record. Out: a [`Program`] that owns its strings.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, Bytes};
 
 use super::image::Program;
+use super::secrets::Secrets;
 use super::strings::Strings;
 use crate::event::Exec;
 
 impl Program {
+    /// A program that was there before, without the secrets in its arguments.
+    pub(super) fn masked(mut self: Arc<Self>, secrets: &Secrets) -> Arc<Self> {
+        let arguments = self.arguments.as_deref().unwrap_or_default();
+        if let Some(masked) = secrets.mask(arguments, self.arguments_truncated) {
+            let program = Arc::make_mut(&mut self);
+            program.arguments = Some(masked.into());
+            program.arguments_masked = true;
+        }
+        self
+    }
+
     /// The program that an exec starts, but for its content, which others may run, too.
-    pub(super) fn executed(exec: &Exec<'_>, strings: &mut Strings) -> Self {
+    pub(super) fn executed(exec: &Exec<'_>, strings: &mut Strings, secrets: &Secrets) -> Self {
+        let masked = secrets.mask(exec.args, exec.args_truncated);
+        let arguments = masked.as_deref().unwrap_or(exec.args);
         Program {
             executable: executable(exec, strings),
             file: Some(exec.file),
@@ -22,8 +38,9 @@ impl Program {
             executable_truncated: exec.path_truncated,
             memfd: exec.memfd,
             deleted: exec.deleted,
-            arguments: (!exec.args_unreadable).then(|| copy(exec.args, strings)),
+            arguments: (!exec.args_unreadable).then(|| copy(arguments, strings)),
             arguments_truncated: exec.args_truncated,
+            arguments_masked: masked.is_some(),
             working_directory: working_directory(exec, strings),
             invoked_as: exec.task.name,
         }
@@ -120,7 +137,7 @@ mod tests {
     }
 
     fn executed(exec: &Exec<'_>) -> Program {
-        Program::executed(exec, &mut Strings::default())
+        Program::executed(exec, &mut Strings::default(), &Secrets::default())
     }
 
     #[test]
@@ -185,6 +202,19 @@ mod tests {
             ..exec(b"memfd:payload\0", b"")
         };
         assert_eq!(executed(&memfd).executable, "memfd:payload");
+    }
+
+    #[test]
+    fn a_secret_among_the_arguments_is_not_kept() {
+        let secret = Exec {
+            args: b"app\0--token\0hunter2\0",
+            ..exec(b"app\0", b"")
+        };
+        let program = executed(&secret);
+        let arguments = program.arguments.as_deref();
+        assert_eq!(arguments, Some(&b"app\0--token\0***\0"[..]));
+        assert!(program.arguments_masked);
+        assert!(!executed(&exec(b"curl\0", b"")).arguments_masked);
     }
 
     #[test]

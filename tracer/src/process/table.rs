@@ -21,6 +21,8 @@ use super::fingerprint::Derived;
 use super::image::{Brief, Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
+use super::population::{Population, Resident};
+use super::secrets::Secrets;
 use super::spare::Spare;
 use super::strings::Strings;
 use crate::arena::{Arena, Handle};
@@ -30,7 +32,7 @@ use crate::event::{BootTime, CgroupId, Exec, Membership, ProcessKey, RootId, Ses
 /// How long an exited process is kept for records that mention it.
 const GRACE_NS: u64 = 10_000_000_000;
 /// Width of a rounded start time: procfs counts in USER_HZ, which is 100 everywhere.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 
 /// The lists of the arena, each in the order in which processes entered it.
 const LIVE: usize = 0;
@@ -64,6 +66,7 @@ pub struct ProcessTable {
     spare: Spare,
     strings: Strings,
     contents: Contents,
+    secrets: Secrets,
     capacity: usize,
     evictions: u64,
     /// Evictions of processes that were needed, since they were last asked for.
@@ -83,6 +86,7 @@ impl ProcessTable {
             spare: Spare::default(),
             strings: Strings::default(),
             contents: Contents::default(),
+            secrets: Secrets::default(),
             capacity: capacity.max(1),
             evictions: 0,
             lost: 0,
@@ -90,6 +94,11 @@ impl ProcessTable {
             cgroups: Cgroups::default(),
             host_root: None,
         }
+    }
+
+    /// Masks these secrets in the arguments of whoever comes.
+    pub fn mask(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
     }
 
     /// Number of processes.
@@ -120,6 +129,18 @@ impl ProcessTable {
     /// Cgroups that had to make room for others since the start.
     pub fn cgroup_evictions(&self) -> u64 {
         self.cgroups.evictions()
+    }
+
+    /// Everyone who is in the table.
+    pub fn population(&self) -> Population {
+        let residents = self.processes.iter().map(|process| Resident {
+            image: Arc::clone(&process.image),
+            exited_at: process.exited_at,
+        });
+        Population {
+            residents: residents.collect(),
+            has_evicted: self.evictions > 0,
+        }
     }
 
     /// A living process whose parent is `parent`: the youngest, where there are several.
@@ -162,7 +183,7 @@ impl ProcessTable {
                 name: process.name,
                 euid: process.euid,
                 kernel_thread: process.kernel_thread,
-                program: process.program,
+                program: process.program.masked(&self.secrets),
                 cgroup: self.cgroup(membership.cgroup, None),
                 session: membership.session,
                 namespace_pid: membership.namespace_pid,
@@ -254,7 +275,7 @@ impl ProcessTable {
     pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
         let program = Program {
             content: Some(self.contents.of(exec.file.version)),
-            ..Program::executed(exec, &mut self.strings)
+            ..Program::executed(exec, &mut self.strings, &self.secrets)
         };
         let program = self.spare.program(program);
         let task = &exec.task;

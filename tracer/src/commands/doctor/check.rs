@@ -9,7 +9,7 @@ use crate::kernel::hooks::Moment;
 use crate::kernel::loader::Options;
 use crate::observation::{Fact, Loss, Observation, Sink};
 use crate::session::{Blind, Session, StartError};
-use crate::state::Limits;
+use crate::state::{Limits, State};
 
 /// What came of the session.
 #[derive(Clone, Debug)]
@@ -76,7 +76,11 @@ impl Check {
             degraded: true,
             ..*options
         };
-        let start = || Session::start(&options, Limits::default(), |_| Counter::default());
+        let start = || {
+            Session::start(&options, State::new(Limits::default()), |_| {
+                Counter::default()
+            })
+        };
         let mut session = start().map_err(|error: StartError| error.to_string())?;
         session.pipeline.settle();
         let compared = session.compare().map_err(|error| error.to_string());

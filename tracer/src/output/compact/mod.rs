@@ -5,7 +5,7 @@
 //! leaves them.
 
 pub(crate) mod paint;
-mod quantity;
+pub(super) mod quantity;
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ mod object;
 mod process;
 mod socket;
 mod standing;
+mod tree;
 
 use std::sync::Arc;
 

@@ -17,7 +17,6 @@ use crate::output::users::Users;
 use crate::output::{names, text};
 use crate::process::cgroup::{Cgroup, Container};
 use crate::process::content::{Facts, Origin, Package};
-use crate::process::fingerprint::Fingerprint;
 use crate::process::image::{Brief, Image, Parent, Program, Provenance};
 
 const SETS: usize = 128;
@@ -30,7 +29,7 @@ const ANCESTORS: usize = 512;
 const LONGEST_KEPT: usize = 8192;
 
 /// What is kept of one image.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rendered {
     image: Option<Arc<Image>>,
     /// What an examination of its file found is in the texts.
@@ -130,6 +129,13 @@ impl Processes {
         self.renderer.brief(process, object);
     }
 
+    /// The same without the lineage: members of `process`, `container` and `orchestrator`, those of `tracer`.
+    pub(super) fn without_lineage(&mut self, image: &Image, now: BootTime) -> Rendered {
+        let mut rendered = Rendered::default();
+        self.renderer.render_place(image, now, &mut rendered);
+        rendered
+    }
+
     /// Drops what is kept of a process that has exited.
     pub(super) fn forget(&mut self, key: ProcessKey) {
         for way in &mut self.sets[place(key)].ways {
@@ -166,11 +172,28 @@ struct Renderer {
 
 impl Renderer {
     fn render(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
+        let facts = self.process_and_workload(image, now, rendered);
+        let mut tracer = Object::members_only(&mut rendered.tracer);
+        self.tracer(image, facts, &mut tracer);
+    }
+
+    fn render_place(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
+        let facts = self.process_and_workload(image, now, rendered);
+        let mut tracer = Object::members_only(&mut rendered.tracer);
+        self.place(image, facts, &mut tracer);
+    }
+
+    /// Returns the facts that it has written, since they may come at any time.
+    fn process_and_workload<'a>(
+        &mut self,
+        image: &'a Image,
+        now: BootTime,
+        rendered: &mut Rendered,
+    ) -> Option<&'a Facts> {
         self.escaped.clear();
         rendered.process.clear();
         rendered.workload.clear();
         rendered.tracer.clear();
-        // They may come while this is rendered.
         let facts = image.program.facts();
         rendered.has_facts = facts.is_some();
         let mut process = Object::members_only(&mut rendered.process);
@@ -185,8 +208,7 @@ impl Renderer {
         if let Some(Origin::Package(package)) = facts.map(|facts| &facts.origin) {
             workload.object(key!("package"), |object| self.package(package, object));
         }
-        let mut tracer = Object::members_only(&mut rendered.tracer);
-        self.tracer(image, facts, &mut tracer);
+        facts
     }
 
     fn package(&mut self, package: &Package, object: &mut Object<'_>) {
@@ -395,10 +417,15 @@ impl Renderer {
             self.text("tracer.lineage_text", key!("lineage_text"), &line, object);
         }
         self.line = line;
+        self.place(image, facts, object);
+    }
+
+    /// Where it belongs, and what has to be known about it.
+    fn place(&mut self, image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
         if let Some(parent) = &image.present_parent {
             object.object(key!("present_parent"), |object| self.brief(parent, object));
         }
-        object.word(key!("fingerprint"), hexadecimal(image.fingerprint()));
+        object.hex(key!("fingerprint"), &image.fingerprint());
         self.program(&image.program, object);
         if let Some(cgroup) = &image.cgroup {
             self.cgroup(cgroup, object);
@@ -539,15 +566,6 @@ fn write_provenance(image: &Image, facts: Option<&Facts>, object: &mut Object<'_
 /// Whether the name or the path of an image needs escaping.
 fn needs_escaping(image: &Image) -> bool {
     text::needs_escaping(image.name.as_bytes()) || text::needs_escaping(&image.program.executable)
-}
-
-fn hexadecimal(fingerprint: Fingerprint) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|index| {
-        let byte = fingerprint[index / 2];
-        let digit = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
-        DIGITS[usize::from(digit)]
-    })
 }
 
 fn write_user(id: u32, name: Option<&str>, user: &mut Object<'_>) {

@@ -1,8 +1,11 @@
 //! A socket as it is now, as one line of JSON in the names of the events.
 
+use std::net::SocketAddr;
+
 use super::object::{Object, key};
 use super::{Json, write_end};
 use crate::event::BootTime;
+use crate::observation::Direction;
 use crate::output::names;
 use crate::output::record::End;
 use crate::output::socket::Socket;
@@ -24,18 +27,38 @@ impl Json {
         }
         line.members(&self.host);
         line.object(key!("tracer"), |tracer| {
-            self.socket_members(socket, now, tracer);
+            self.socket_members(socket, tracer);
+            if let Some(owner) = &socket.owner {
+                tracer.members(&self.processes.rendered(owner, now).tracer);
+            }
         });
         line.end();
         out.push(b'\n');
     }
 
-    fn socket_members(&mut self, socket: &Socket, now: BootTime, tracer: &mut Object<'_>) {
+    /// Appends what there is to say about a socket but for its owner.
+    pub(super) fn socket_alone(&mut self, socket: &Socket, line: &mut Object<'_>) {
+        if let Some(opened_at) = socket.opened_at() {
+            line.object(key!("event"), |event| {
+                event.word(key!("start"), self.clock.render(opened_at));
+            });
+        }
+        line.object(key!("network"), |network| write_network(socket, network));
+        write_ends(socket, line);
+        line.object(key!("tracer"), |tracer| self.socket_members(socket, tracer));
+    }
+
+    fn socket_members(&mut self, socket: &Socket, tracer: &mut Object<'_>) {
+        if let Some(connection) = &socket.connection {
+            let id = self.identities.connection(connection.id);
+            tracer.word(key!("connection_id"), id);
+        }
         tracer.word(key!("socket_state"), names::socket_state(socket.state).1);
         if let Some((receive, send)) = socket.queues {
             tracer.number(key!("receive_queue"), receive);
             tracer.number(key!("send_queue"), send);
         }
+        write_path(socket, tracer);
         if socket.mptcp {
             tracer.boolean(key!("mptcp"), true);
         }
@@ -52,10 +75,18 @@ impl Json {
                 netns.text(key!("name"), name);
             }
         });
-        if let Some(owner) = &socket.owner {
-            tracer.members(&self.processes.rendered(owner, now).tracer);
-        }
     }
+}
+
+/// What is known of the way to the peer.
+fn write_path(socket: &Socket, tracer: &mut Object<'_>) {
+    let Some(totals) = socket.totals.filter(|_| !socket.is_listening()) else {
+        return;
+    };
+    if let Some(rtt) = totals.rtt_us {
+        tracer.number(key!("rtt_us"), rtt);
+    }
+    tracer.number(key!("retransmits"), totals.retransmits);
 }
 
 fn write_network(socket: &Socket, network: &mut Object<'_>) {
@@ -66,27 +97,31 @@ fn write_network(socket: &Socket, network: &mut Object<'_>) {
         socket.endpoints.remote
     };
     network.word(key!("type"), if end.is_ipv4() { "ipv4" } else { "ipv6" });
-    let is_ingress = socket.is_listening() || socket.is_ingress;
-    network.word(
-        key!("direction"),
-        if is_ingress { "ingress" } else { "unknown" },
-    );
+    let direction = if socket.is_listening() {
+        Direction::Ingress
+    } else {
+        socket.direction()
+    };
+    network.word(key!("direction"), names::direction(direction));
 }
 
 fn write_ends(socket: &Socket, line: &mut Object<'_>) {
-    let end = |address: std::net::SocketAddr| End {
+    let end = |address: SocketAddr, bytes| End {
         ip: Some(address.ip()),
         port: Some(address.port()),
-        bytes: None,
+        bytes,
     };
-    let (local, remote) = (end(socket.endpoints.local), end(socket.endpoints.remote));
+    let totals = socket.totals.filter(|_| !socket.is_listening());
+    let sent = totals.map(|totals| totals.sent);
+    let received = totals.map(|totals| totals.received);
+    let local = end(socket.endpoints.local, sent);
+    let remote = end(socket.endpoints.remote, received);
     if socket.is_listening() {
         write_end(key!("destination"), &local, line);
     } else {
-        let (source, destination) = if socket.is_ingress {
-            (remote, local)
-        } else {
-            (local, remote)
+        let (source, destination) = match socket.direction() {
+            Direction::Ingress => (remote, local),
+            Direction::Egress | Direction::Unknown => (local, remote),
         };
         write_end(key!("source"), &source, line);
         write_end(key!("destination"), &destination, line);
