@@ -66,11 +66,14 @@ fn shell(path: &Path) -> Command {
     command
 }
 
+/// Without the one that comes when the file has been read, perhaps after the event.
 fn flags(event: &Event) -> Vec<&str> {
-    match event.get("/tracer/flags") {
+    let mut flags = match event.get("/tracer/flags") {
         Some(_) => event.words("/tracer/flags"),
         None => Vec::new(),
-    }
+    };
+    flags.retain(|&flag| flag != "unpackaged");
+    flags
 }
 
 fn the_file_is_told_as_its_inode_is() {
