@@ -71,6 +71,8 @@ layout! {
     cred_euid: "cred" "euid",
     cred_egid: "cred" "egid",
     cred_user_ns: "cred" "user_ns",
+    cred_cap_permitted: "cred" "cap_permitted",
+    cred_cap_ambient: "cred" "cap_ambient",
     user_namespace_level: "user_namespace" "level",
     mm_arg_start: "mm_struct" "arg_start",
     mm_arg_end: "mm_struct" "arg_end",

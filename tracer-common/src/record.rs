@@ -299,14 +299,17 @@ pub const EXEC_UPPER_LAYER: u32 = 64;
 /// [`Exec::flags`]: `linux_binprm.secureexec`, which the program sees as `AT_SECURE`: it has privileges
 /// that whoever called exec did not choose.
 pub const EXEC_SECURE: u32 = 128;
-/// [`Exec::flags`]: the real and the effective user differ.
-pub const EXEC_OTHER_USER: u32 = 256;
-/// [`Exec::flags`]: the real and the effective group differ.
-pub const EXEC_OTHER_GROUP: u32 = 512;
+/// [`Exec::flags`]: the effective user is the file's owner, and the real one another.
+pub const EXEC_AS_OWNER: u32 = 256;
+/// [`Exec::flags`]: the effective group is the file's group, and the real one another.
+pub const EXEC_AS_GROUP: u32 = 512;
 /// [`Exec::flags`]: the script's path is cut at its end.
 pub const EXEC_SCRIPT_TRUNCATED: u32 = 1024;
 /// [`Exec::flags`]: the record is longer than its strings; what follows them means nothing.
 pub const EXEC_UNUSED_ROOM: u32 = 2048;
+/// [`Exec::flags`]: neither user is root, and there are permitted capabilities that are not ambient: only
+/// the file can have given them.
+pub const EXEC_CAPABILITIES: u32 = 4096;
 
 /// Longest path in an [`Exec`], in bytes, without its separators at either end.
 pub const EXEC_PATH_MAX: usize = 4096;

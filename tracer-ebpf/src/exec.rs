@@ -17,10 +17,10 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use tracer_common::layout::{BACKUPS_IF_PREEMPTED, backed_up};
 use tracer_common::record::{
-    EXEC_ARGS_MAX, EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_CWD_TRUNCATED, EXEC_DELETED,
-    EXEC_MEMFD, EXEC_OTHER_GROUP, EXEC_OTHER_USER, EXEC_PATH_MAX, EXEC_PATH_TRUNCATED,
-    EXEC_SCRIPT_MAX, EXEC_SCRIPT_TRUNCATED, EXEC_SECURE, EXEC_UNUSED_ROOM, EXEC_UPPER_LAYER, Exec,
-    kind,
+    EXEC_ARGS_MAX, EXEC_ARGS_TRUNCATED, EXEC_ARGS_UNREADABLE, EXEC_AS_GROUP, EXEC_AS_OWNER,
+    EXEC_CAPABILITIES, EXEC_CWD_TRUNCATED, EXEC_DELETED, EXEC_MEMFD, EXEC_PATH_MAX,
+    EXEC_PATH_TRUNCATED, EXEC_SCRIPT_MAX, EXEC_SCRIPT_TRUNCATED, EXEC_SECURE, EXEC_UNUSED_ROOM,
+    EXEC_UPPER_LAYER, Exec, kind,
 };
 
 use crate::{
@@ -122,7 +122,7 @@ unsafe fn tell(task: Direct, binprm: Direct, scratch: *mut Scratch) -> Option<()
         task::fill(task, &raw mut (*exec).task)?;
         membership::fill(task, &raw mut (*exec).membership);
         file::fill(inode, &raw mut (*exec).file)?;
-        (*exec).flags = privileges(task, binprm)?;
+        (*exec).flags = privileges(task, binprm, inode)?;
         (*exec).padding = 0;
         if file::is_in_upper_layer(inode) {
             (*exec).flags |= EXEC_UPPER_LAYER;
@@ -145,20 +145,40 @@ unsafe fn tell(task: Direct, binprm: Direct, scratch: *mut Scratch) -> Option<()
 
 /// What the program may do that whoever called exec could not.
 #[inline(always)]
-fn privileges(task: Direct, binprm: Direct) -> Option<u32> {
+fn privileges(task: Direct, binprm: Direct, file: Direct) -> Option<u32> {
     let credentials = task.follow(layout!(task_cred))?;
     let byte = binprm.0.wrapping_add(setting!(secureexec_byte) as usize);
     let mut flags = 0;
     if u32::from(read_remote::<u8>(byte)?) & setting!(secureexec_mask) != 0 {
         flags |= EXEC_SECURE;
     }
-    if credentials.load::<u32>(layout!(cred_uid))? != credentials.load(layout!(cred_euid))? {
-        flags |= EXEC_OTHER_USER;
+    let user: u32 = credentials.load(layout!(cred_uid))?;
+    let effective_user: u32 = credentials.load(layout!(cred_euid))?;
+    if user != effective_user && effective_user == file.load(layout!(inode_owner))? {
+        flags |= EXEC_AS_OWNER;
     }
-    if credentials.load::<u32>(layout!(cred_gid))? != credentials.load(layout!(cred_egid))? {
-        flags |= EXEC_OTHER_GROUP;
+    let group: u32 = credentials.load(layout!(cred_gid))?;
+    let effective_group: u32 = credentials.load(layout!(cred_egid))?;
+    if group != effective_group && effective_group == file.load(layout!(inode_group))? {
+        flags |= EXEC_AS_GROUP;
+    }
+    if user != 0 && effective_user != 0 && has_capabilities_of_file(credentials)? {
+        flags |= EXEC_CAPABILITIES;
     }
     Some(flags)
+}
+
+/// What exec permits beyond the ambient capabilities is what the file has (capabilities(7)).
+#[inline(always)]
+fn has_capabilities_of_file(credentials: Direct) -> Option<bool> {
+    let mut others = 0;
+    // `kernel_cap_t` was two words before 6.3, and is one since.
+    for half in [0, 4] {
+        let permitted: u32 = credentials.load(layout!(cred_cap_permitted) + half)?;
+        let ambient: u32 = credentials.load(layout!(cred_cap_ambient) + half)?;
+        others |= permitted & !ambient;
+    }
+    Some(others != 0)
 }
 
 /// Writes the path and returns where it ends.

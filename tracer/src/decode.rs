@@ -12,9 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tracer_common::record::{self, kind};
 
 use crate::event::{
-    AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, Exec, FileId,
-    FileStatus, FileVersion, Membership, Name, Privileges, ProcessKey, RootId, Session, SocketId,
-    SocketMoment, Subflow, Task, TcpState, Totals, Tty,
+    AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, Membership, Name,
+    ProcessKey, RootId, Session, SocketId, SocketMoment, Subflow, Task, TcpState, Totals, Tty,
 };
 
 /// Why a record cannot be understood.
@@ -92,6 +91,9 @@ macro_rules! field {
         read($bytes, offset_of!($record, $($path).+), |record: &$record| record.$($path).+)
     };
 }
+
+mod exec;
+
 /// The bytes at `offset` of a record.
 #[inline(always)]
 fn part<const N: usize, const SIZE: usize>(bytes: &[u8; SIZE], offset: usize) -> [u8; N] {
@@ -110,7 +112,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let time = BootTime(field!(header, record::Header, time_ns));
     match field!(header, record::Header, kind) {
         kind::FORK => fork(bytes, time),
-        kind::EXEC => exec(bytes, time),
+        kind::EXEC => exec::exec(bytes, time),
         kind::EXIT => exit(bytes, time),
         kind::CONNECT => socket("connect", bytes, time, EventKind::Connect),
         kind::ATTEMPT => socket("attempt", bytes, time, EventKind::Attempt),
@@ -158,93 +160,6 @@ fn fork(bytes: &[u8], time: BootTime) -> Decoded<'static> {
         membership: membership(&part(bytes, offset_of!(record::Fork, membership))),
     };
     Ok(Event { time, kind })
-}
-
-#[inline(never)]
-fn exec(bytes: &[u8], time: BootTime) -> Decoded<'_> {
-    const SIZE: usize = size_of::<record::Exec>();
-    let Some((fixed, strings)) = bytes.split_first_chunk::<SIZE>() else {
-        return Err(DecodeError::Length {
-            kind: "exec",
-            expected: SIZE,
-            length: bytes.len(),
-        });
-    };
-    let path_len = usize::from(field!(fixed, record::Exec, path_len));
-    let cwd_len = usize::from(field!(fixed, record::Exec, cwd_len));
-    let script_len = usize::from(field!(fixed, record::Exec, script_len));
-    let args_len = usize::from(field!(fixed, record::Exec, args_len));
-    let flags = field!(fixed, record::Exec, flags);
-    let expected = SIZE + path_len + cwd_len + script_len + args_len;
-    let has_unused_room = flags & record::EXEC_UNUSED_ROOM != 0;
-    if bytes.len() < expected || bytes.len() > expected && !has_unused_room {
-        return Err(DecodeError::Length {
-            kind: "exec",
-            expected,
-            length: bytes.len(),
-        });
-    }
-    let (path, strings) = strings.split_at(path_len);
-    let (cwd, strings) = strings.split_at(cwd_len);
-    let (script, strings) = strings.split_at(script_len);
-    let file = file(&part(fixed, offset_of!(record::Exec, file)));
-    let exec = Exec {
-        task: task(&part(fixed, offset_of!(record::Exec, task))),
-        membership: membership(&part(fixed, offset_of!(record::Exec, membership))),
-        path,
-        cwd,
-        args: &strings[..args_len],
-        privileges: privileges(&file, flags),
-        file,
-        script: script.strip_suffix(b"\0").unwrap_or(script),
-        path_truncated: flags & record::EXEC_PATH_TRUNCATED != 0,
-        cwd_truncated: flags & record::EXEC_CWD_TRUNCATED != 0,
-        args_truncated: flags & record::EXEC_ARGS_TRUNCATED != 0,
-        args_unreadable: flags & record::EXEC_ARGS_UNREADABLE != 0,
-        memfd: flags & record::EXEC_MEMFD != 0,
-        deleted: flags & record::EXEC_DELETED != 0,
-        script_truncated: flags & record::EXEC_SCRIPT_TRUNCATED != 0,
-        upper_layer: flags & record::EXEC_UPPER_LAYER != 0,
-    };
-    let kind = EventKind::Exec(exec);
-    Ok(Event { time, kind })
-}
-
-#[inline(always)]
-fn file(bytes: &[u8; size_of::<record::File>()]) -> FileStatus {
-    let seconds = field!(bytes, record::File, changed_s) as i64;
-    let nanoseconds = i64::from(field!(bytes, record::File, changed_ns));
-    FileStatus {
-        version: FileVersion {
-            id: FileId {
-                device: field!(bytes, record::File, device),
-                inode: field!(bytes, record::File, inode),
-            },
-            size: field!(bytes, record::File, size),
-            changed_ns: seconds
-                .saturating_mul(1_000_000_000)
-                .saturating_add(nanoseconds),
-        },
-        mode: field!(bytes, record::File, mode),
-        links: field!(bytes, record::File, links),
-        owner: field!(bytes, record::File, owner),
-        group: field!(bytes, record::File, group),
-    }
-}
-
-/// The kernel marks a program whose privileges may come from elsewhere, but does not say why. A process
-/// whose users differed before has it at every exec.
-fn privileges(file: &FileStatus, flags: u32) -> Privileges {
-    /// `S_ISUID`, `S_ISGID` and `S_IXGRP`, include/uapi/linux/stat.h.
-    const SETUID: u32 = 0o4000;
-    const SETGID: u32 = 0o2010;
-    let has = |flag| flags & flag != 0;
-    let secure = has(record::EXEC_SECURE);
-    Privileges {
-        setuid: secure && has(record::EXEC_OTHER_USER) && file.mode & SETUID != 0,
-        setgid: secure && has(record::EXEC_OTHER_GROUP) && file.mode & SETGID == SETGID,
-        capabilities: secure && !has(record::EXEC_OTHER_USER | record::EXEC_OTHER_GROUP),
-    }
 }
 
 #[inline(never)]
@@ -457,7 +372,6 @@ pub(crate) fn membership(bytes: &[u8; size_of::<record::Membership>()]) -> Membe
     let some = |value: u32| (value != 0).then_some(value);
     let flags = field!(bytes, record::Membership, flags);
     let root: u64 = field!(bytes, record::Membership, root);
-    let is_initial = flags & record::MEMBERSHIP_USER_NAMESPACE == 0;
     Membership {
         cgroup: cgroup_id(&part(bytes, offset_of!(record::Membership, cgroup))),
         session: Session {
@@ -466,7 +380,8 @@ pub(crate) fn membership(bytes: &[u8; size_of::<record::Membership>()]) -> Membe
             tty: some(field!(bytes, record::Membership, tty)).map(Tty),
         },
         namespace_pid: some(field!(bytes, record::Membership, namespace_pid)),
-        root: (is_initial && root != 0).then_some(RootId(root)),
+        root: (root != 0).then_some(RootId(root)),
+        in_user_namespace: flags & record::MEMBERSHIP_USER_NAMESPACE != 0,
     }
 }
 

@@ -76,7 +76,7 @@ pub struct CgroupId {
 }
 
 /// A root directory. Never printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RootId(pub u64);
 
 /// How a process came by a login, since its last fork or exec.
@@ -115,8 +115,10 @@ pub struct Membership {
     pub session: Session,
     /// PID in its own PID namespace, unless that is the initial one.
     pub namespace_pid: Option<u32>,
-    /// Its root directory, if it is in the initial user namespace.
+    /// Its root directory.
     pub root: Option<RootId>,
+    /// Its user namespace is not the initial one.
+    pub in_user_namespace: bool,
 }
 
 /// Address of a kernel socket: identifies it between two moments, until it closes. Never printed.
@@ -403,8 +405,7 @@ pub struct Privileges {
     pub setuid: bool,
     /// It acts as the file's group, for the file is set-group-ID.
     pub setgid: bool,
-    /// Neither of these, nor had it another user or group before: the file has capabilities, or a
-    /// security module gave them.
+    /// The file has capabilities.
     pub capabilities: bool,
 }
 

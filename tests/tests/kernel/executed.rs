@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{XattrFlags, setxattr};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 use tests::event::Event;
@@ -23,6 +24,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_script_is_told_beside_its_interpreter,
         arguments_of_32_kib_are_told_whole_and_longer_ones_are_cut,
         a_set_user_id_program_is_marked_where_that_gives_another_user,
+        a_program_with_capabilities_is_marked_where_it_gets_them,
         names_that_neither_file_nor_path_bears_out_are_marked,
         a_file_that_was_changed_in_an_overlay_is_marked,
         the_same_job_has_the_same_fingerprint_again,
@@ -135,8 +137,9 @@ fn arguments_of_32_kib_are_told_whole_and_longer_ones_are_cut() {
     exec.expect("/process/args_truncated", true);
 }
 
+const NOBODY: u32 = 65_534;
+
 fn a_set_user_id_program_is_marked_where_that_gives_another_user() {
-    const NOBODY: u32 = 65_534;
     let directory = directory();
     // Where the directory is may be mounted `nosuid`.
     let memory = Mounted::at(directory.path().join("memory"), "tmpfs", "mode=755");
@@ -151,6 +154,21 @@ fn a_set_user_id_program_is_marked_where_that_gives_another_user() {
     gained.expect("/process/user/id", "0");
     permit(&path, 0o2755);
     assert_eq!(flags(&as_nobody()), ["setgid"]);
+}
+
+fn a_program_with_capabilities_is_marked_where_it_gets_them() {
+    // `struct vfs_cap_data`, include/uapi/linux/capability.h: revision 2, effective, CAP_NET_RAW.
+    let words = [0x0200_0001_u32, 1 << 13, 0, 0, 0];
+    let capabilities: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+    let directory = directory();
+    let memory = Mounted::at(directory.path().join("memory"), "tmpfs", "mode=755");
+    let path = copy_of_shell(memory.0.join("tool"));
+    let flags = XattrFlags::empty();
+    setxattr(&path, "security.capability", &capabilities, flags).expect("root may");
+    let gained = exec(shell(&path).uid(NOBODY).gid(NOBODY));
+    assert_eq!(self::flags(&gained), ["capabilities_gained"], "in {gained}");
+    let by_root = exec(&mut shell(&path));
+    assert_eq!(self::flags(&by_root), [""; 0], "in {by_root}");
 }
 
 fn names_that_neither_file_nor_path_bears_out_are_marked() {

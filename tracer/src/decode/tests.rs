@@ -279,6 +279,7 @@ fn fork_names_both_processes() {
             },
             namespace_pid: Some(7),
             root: Some(RootId(0xfeed)),
+            in_user_namespace: false,
         }
     );
     assert_eq!(parent.tgid, 4312);
@@ -297,7 +298,7 @@ const CGROUP: CgroupId = CgroupId {
 };
 
 #[test]
-fn in_another_user_namespace_the_root_directory_says_nothing() {
+fn another_user_namespace_is_told() {
     let record = Bytes::record(kind::FORK, 0)
         .task(0)
         .u32(5000)
@@ -307,7 +308,7 @@ fn in_another_user_namespace_the_root_directory_says_nothing() {
     let EventKind::Fork { membership, .. } = record.event() else {
         panic!()
     };
-    assert_eq!(membership.root, None);
+    assert!(membership.in_user_namespace);
 }
 
 #[test]
@@ -394,26 +395,40 @@ fn what_follows_the_strings_of_an_exec_is_ignored_only_if_it_means_nothing() {
 
 #[test]
 fn privileges_come_from_the_file_only_if_the_kernel_says_that_they_came() {
-    use record::{EXEC_OTHER_GROUP as GROUP, EXEC_OTHER_USER as USER, EXEC_SECURE as SECURE};
-    let of = |mode, flags| {
+    use record::{
+        EXEC_AS_GROUP as GROUP, EXEC_AS_OWNER as OWNER, EXEC_CAPABILITIES, EXEC_SECURE as SECURE,
+    };
+    let within = |in_user_namespace, mode, flags| {
         let file = FileStatus {
             mode,
             ..FileStatus::default()
+        };
+        let membership = Membership {
+            in_user_namespace,
+            ..Membership::default()
         };
         let Privileges {
             setuid,
             setgid,
             capabilities,
-        } = privileges(&file, flags);
+        } = privileges(&file, &membership, flags);
         (setuid, setgid, capabilities)
     };
-    assert_eq!(of(0o104_755, SECURE | USER), (true, false, false));
+    let of = |mode, flags| within(false, mode, flags);
+    assert_eq!(of(0o104_755, SECURE | OWNER), (true, false, false));
     assert_eq!(of(0o102_755, SECURE | GROUP), (false, true, false));
-    assert_eq!(of(0o100_755, SECURE), (false, false, true));
-    // Root runs a set-user-ID program of root's.
-    assert_eq!(of(0o104_755, 0), (false, false, false));
-    // Its users differed before.
-    assert_eq!(of(0o100_755, SECURE | USER), (false, false, false));
+    let capabilities = SECURE | EXEC_CAPABILITIES;
+    assert_eq!(of(0o100_755, capabilities), (false, false, true));
+    assert_eq!(within(true, 0o100_755, capabilities), (false, false, false));
+    // Root runs a set-user-ID program of root's, or its users differed before, or a security module
+    // thinks that it should be careful.
+    for (mode, flags) in [
+        (0o104_755, 0),
+        (0o104_755, SECURE),
+        (0o100_755, SECURE | OWNER),
+    ] {
+        assert_eq!(of(mode, flags), (false, false, false));
+    }
     // Without the permission to execute it, the bit means another thing.
     assert_eq!(of(0o102_745, SECURE | GROUP), (false, false, false));
 }

@@ -149,12 +149,11 @@ pub fn certainty(certainty: Certainty) -> &'static str {
     }
 }
 
-/// The `tracer.flags` that a process has.
-pub fn process_flags(image: &Image) -> impl Iterator<Item = &'static str> {
+/// The `tracer.flags` that a process has, with what is known of its file by now.
+pub fn process_flags(image: &Image, facts: Option<&Facts>) -> impl Iterator<Item = &'static str> {
     /// `S_IWOTH`, include/uapi/linux/stat.h.
     const WRITABLE_BY_OTHERS: u32 = 0o2;
     let program = &image.program;
-    let facts = program.facts();
     let mode = program.file.map_or(0, |file| file.mode);
     let disagreements = image.disagreements();
     let flags = [

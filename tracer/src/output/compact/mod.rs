@@ -225,7 +225,7 @@ impl Compact {
             text::write_terminal(&image.program.executable, out);
             out.push(b' ');
         }
-        for flag in names::process_flags(image) {
+        for flag in names::process_flags(image, image.program.facts()) {
             write_all(out, format_args!("({flag}) "));
         }
         if let Some(parent) = &image.present_parent {

@@ -523,7 +523,7 @@ impl Renderer {
 
     /// What a reader has to know about the process and about these very fields.
     fn marks(&self, image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
-        let mut flags = names::process_flags(image).peekable();
+        let mut flags = names::process_flags(image, facts).peekable();
         if flags.peek().is_some() {
             write_list(flags, object.key(key!("flags")), write_word);
         }
