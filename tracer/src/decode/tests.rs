@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use super::exec::privileges;
 use super::*;
+use crate::event::{FileId, FileStatus, FileVersion, Privileges};
 
 /// Writes records as the kernel programs lay them out: fields in order, without gaps.
 #[derive(Clone, Default)]
