@@ -9,7 +9,7 @@ use std::{
     io::{self, Read as _},
     mem::offset_of,
     os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use tracer_common::{
     inventory::{ExistingTask, TASK_IS_INIT, TASK_IS_READER, TASK_IS_SUBREAPER},
-    record::{TASK_KERNEL_THREAD, Task},
+    record::{EXEC_ARGS_MAX, TASK_KERNEL_THREAD, Task},
 };
 
 use crate::{
@@ -245,7 +245,11 @@ fn program(key: ProcessKey, rounded: bool) -> Program {
     program.file = fs::metadata(directory.join("exe"))
         .ok()
         .map(|metadata| file_status(&metadata));
-    program.arguments = fs::read(directory.join("cmdline")).ok().map(Bytes::from);
+    if let Ok(mut arguments) = beginning(&directory.join("cmdline"), EXEC_ARGS_MAX + 1) {
+        program.arguments_truncated = arguments.len() > EXEC_ARGS_MAX;
+        arguments.truncate(EXEC_ARGS_MAX);
+        program.arguments = Some(arguments.into());
+    }
     program.working_directory = link("cwd").map(Bytes::from).unwrap_or_default();
     let start_ns = if rounded {
         key.start_ns
@@ -277,6 +281,15 @@ pub(crate) fn file_status(metadata: &Metadata) -> FileStatus {
         owner: metadata.uid(),
         group: metadata.gid(),
     }
+}
+
+/// Up to `limit` bytes of a file.
+fn beginning(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(limit as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn set_executable(program: &mut Program, mut path: Vec<u8>) {
