@@ -93,6 +93,7 @@ pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image
         session: Session::default(),
         namespace_pid: None,
         has_host_root: true,
+        in_user_namespace: false,
         parent: Parent::Root,
         present_parent: None,
         provenance: Provenance::Kernel,
@@ -144,6 +145,7 @@ fn packaged(name: &'static [u8], intact: bool) -> Facts {
         sha256: Some([0xa5; 32]),
         build_id: Some([0x0f; 20].into()),
         origin: Origin::Package(Box::new(package)),
+        users: None,
     }
 }
 

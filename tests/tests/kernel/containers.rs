@@ -5,18 +5,22 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+use tests::event::Event;
 use tests::expectations::{only, port};
 use tests::suite::Fact;
 use tests::workload::{self, FLAG, Workload};
-use tests::{environment, facts};
+use tests::{environment, facts, wait};
 
-use crate::common;
+use crate::{common, tree};
 
 pub(crate) fn facts() -> Vec<Fact> {
     if environment::in_vm() {
         return Vec::new();
     }
-    facts![a_container_is_told_from_its_first_program_to_its_last]
+    facts![
+        a_container_is_told_from_its_first_program_to_its_last,
+        users_of_a_container_have_the_names_that_it_gives_them,
+    ]
 }
 
 /// Runs this binary in a container on the host's network, with the host's libraries.
@@ -31,6 +35,7 @@ fn podman(directory: &Path, arguments: &[&str]) -> Command {
         "cgroupfs",
         "run",
         "--rm",
+        "--interactive",
         "--network",
         "host",
     ]);
@@ -60,7 +65,8 @@ fn podman(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn a_container_is_told_from_its_first_program_to_its_last() {
+/// A directory for a container, with a root directory.
+fn container_directory() -> tempfile::TempDir {
     let search = env::var_os("PATH").unwrap_or_default();
     let has = |name| env::split_paths(&search).any(|path| path.join(name).is_file());
     assert!(
@@ -69,6 +75,42 @@ fn a_container_is_told_from_its_first_program_to_its_last() {
     );
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::create_dir(directory.path().join("rootfs")).expect("it is empty");
+    directory
+}
+
+fn users_of_a_container_have_the_names_that_it_gives_them() {
+    let directory = container_directory();
+    let etc = directory.path().join("rootfs/etc");
+    fs::create_dir(&etc).expect("it is new");
+    let root = "within:x:0:0::/:/bin/sh\n";
+    fs::write(etc.join("passwd"), root).expect("the directory is writable");
+    let (mut container, events) = common::observe(|| {
+        let mut container = Workload::spawn(&mut podman(directory.path(), &["wait"]));
+        container.fact();
+        container
+    });
+    let is_of_container =
+        |event: &&Event| event.get("/process/executable") == Some(&"/workload".into());
+    let exec = events
+        .iter()
+        .find(is_of_container)
+        .expect("its exec was seen");
+    let pid = exec.pid().expect("its process is known");
+    // The daemon knows no names of there before it has examined what runs there.
+    let told = wait::until("a name of the user", || {
+        Some(tree::of(pid)).filter(|told| told.get("/process/user/name").is_some())
+    });
+    told.expect("/process/user/id", "0");
+    told.expect("/process/user/name", "within");
+    let ((), events) = common::observe(|| {
+        container.go();
+        container.finish();
+    });
+    only(&events, "process_exit", pid).expect("/process/user/name", "within");
+}
+
+fn a_container_is_told_from_its_first_program_to_its_last() {
+    let directory = container_directory();
     let (port, events) = common::observe(|| {
         let mut podman = podman(directory.path(), &["refused", "1", "127.0.0.1:0"]);
         let mut container = Workload::spawn(&mut podman);

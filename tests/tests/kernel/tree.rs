@@ -45,7 +45,7 @@ fn json(finished: &Finished) -> Event {
     Event::from(serde_json::from_str::<Value>(&finished.stdout).expect("JSON"))
 }
 
-fn of(pid: u32) -> Event {
+pub(crate) fn of(pid: u32) -> Event {
     json(&known(&["-o", "json", &pid.to_string()]))
 }
 

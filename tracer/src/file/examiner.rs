@@ -17,6 +17,7 @@ use super::elf;
 use super::found::{Found, Missing, is_young};
 use super::outcome::{Counts, Outcome};
 use super::package::Packages;
+use super::users::Users;
 use crate::clock::WallOffset;
 use crate::event::BootTime;
 use crate::filter::Filter;
@@ -66,6 +67,7 @@ impl ExaminerSink {
             size_limit: options.size_limit,
             reader: Reader::new(options.bytes_per_second),
             packages: Packages::default(),
+            users: Users::default(),
             counts: Arc::clone(&counts),
             offset: offset.clone(),
         };
@@ -138,6 +140,7 @@ struct Examiner {
     size_limit: u64,
     reader: Reader,
     packages: Packages,
+    users: Users,
     counts: Arc<Counts>,
     offset: WallOffset,
 }
@@ -177,6 +180,7 @@ impl Examiner {
             sha256: digests.map(|digests| digests.sha256),
             build_id,
             origin: self.packages.origin(&found, path, digests),
+            users: found.own_root().and_then(|root| self.users.of(root)),
         };
         let outcome = if is_small {
             Outcome::Known

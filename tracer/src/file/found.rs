@@ -99,6 +99,11 @@ impl Found {
         })
     }
 
+    /// The root in which the process itself lives, if it was found through that.
+    pub(super) fn own_root(&self) -> Option<&Root> {
+        self.root.as_ref().filter(|_| self.process.is_some())
+    }
+
     /// Whether the file has had this version from `executed_at_ns` (since 1970) until now. While a process
     /// runs it nobody writes to it, so that a content as young as its exec is told from a later one.
     pub(super) fn is_still(&self, version: &FileVersion, executed_at_ns: i64) -> bool {

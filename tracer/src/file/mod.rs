@@ -10,3 +10,4 @@ mod found;
 pub mod outcome;
 mod package;
 mod root;
+mod users;

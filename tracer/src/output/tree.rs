@@ -208,8 +208,7 @@ impl Drawing {
         let Some(id) = image.euid else {
             return "?".to_owned();
         };
-        let names = image.has_host_users().then_some(&mut self.users);
-        let name = names.and_then(|names| names.name(id, self.now));
+        let name = self.users.of(image, self.now);
         name.map_or_else(|| id.to_string(), |name| safe(name.as_bytes()))
     }
 

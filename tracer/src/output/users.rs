@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use hashbrown::HashMap;
-
 use crate::event::BootTime;
+use crate::passwd;
+use crate::process::image::Image;
 
 /// How often to look whether the file has changed, in nanoseconds.
 const CHECK_INTERVAL_NS: u64 = 10_000_000_000;
@@ -22,7 +22,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 #[derive(Debug, Default)]
 pub struct Users {
     file: Option<&'static Path>,
-    names: HashMap<u32, String>,
+    names: passwd::Names,
     modified: Option<SystemTime>,
     checked: Option<BootTime>,
 }
@@ -51,8 +51,26 @@ impl Users {
         }
     }
 
+    /// The name of a process's effective user, by the `/etc/passwd` of the root in which it lives: the
+    /// host's, or that of its container once its file has been examined there.
+    pub fn of<'a>(&'a mut self, image: &'a Image, now: BootTime) -> Option<&'a str> {
+        let id = image.euid?;
+        if image.has_host_users() {
+            return self.name(id, now);
+        }
+        let users = image.program.facts()?.users.as_ref();
+        let users = users.filter(|_| !image.in_user_namespace)?;
+        users.get(&id).map(String::as_str)
+    }
+
+    /// The name of whoever logged in, if that was on the host.
+    pub fn login<'a>(&'a mut self, image: &Image, now: BootTime) -> Option<&'a str> {
+        let id = image.session.login_uid.filter(|_| image.has_host_users())?;
+        self.name(id, now)
+    }
+
     /// The name of a user; `now` decides whether to look at the file again.
-    pub fn name(&mut self, id: u32, now: BootTime) -> Option<&str> {
+    fn name(&mut self, id: u32, now: BootTime) -> Option<&str> {
         if let Some(file) = self.file
             && self
                 .checked
@@ -70,40 +88,16 @@ impl Users {
             .ok();
         if modified.is_none() || modified != self.modified {
             self.names = fs::read_to_string(file)
-                .map(|text| parse(&text))
+                .map(|text| passwd::parse(&text, usize::MAX))
                 .unwrap_or_default();
             self.modified = modified;
         }
     }
 }
 
-/// Reads lines of `NAME:PASSWORD:UID:…`; of two names for an ID the first counts, as for `getpwuid`.
-fn parse(text: &str) -> HashMap<u32, String> {
-    let mut names = HashMap::new();
-    for line in text.lines() {
-        let mut fields = line.split(':');
-        if let (Some(name), Some(_), Some(id)) = (fields.next(), fields.next(), fields.next())
-            && let Ok(id) = id.parse()
-        {
-            names.entry(id).or_insert_with(|| name.to_owned());
-        }
-    }
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_name_of_a_user_counts() {
-        let names = parse(
-            "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\n# none\nbad:x:y\nwww:x:33:33::/:\n",
-        );
-        assert_eq!(names.len(), 2);
-        assert_eq!(names[&0], "root");
-        assert_eq!(names[&33], "www");
-    }
 
     #[test]
     fn a_user_that_nobody_knows_has_no_name() {

@@ -3,12 +3,13 @@
 //! In: the version that the kernel told, and facts, once somebody has examined the file. Out: the facts,
 //! to outputs. The state itself never reads them, so that what it concludes does not depend on them.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::event::FileVersion;
+use crate::passwd::Names;
 
 /// How often an examination may fail before nobody asks for another.
 const ATTEMPTS: u8 = 8;
@@ -36,6 +37,8 @@ pub struct Facts {
     pub build_id: Option<Box<[u8]>>,
     /// Where it comes from.
     pub origin: Origin,
+    /// The users of the root in which it was run, unless that is the host's or not known.
+    pub users: Option<Arc<Names>>,
 }
 
 /// Where a file comes from, by the package databases of the root in which it was run.

@@ -116,6 +116,8 @@ pub struct Image {
     pub namespace_pid: Option<u32>,
     /// Its root directory is the host's, and its user namespace the initial one.
     pub has_host_root: bool,
+    /// Its user namespace is not the initial one.
+    pub in_user_namespace: bool,
     /// Who gave birth to it.
     pub parent: Parent,
     /// Its parent when it was last heard of, if that is another process.
@@ -235,6 +237,7 @@ impl Image {
             session: Session::default(),
             namespace_pid: None,
             has_host_root: false,
+            in_user_namespace: false,
             parent: Parent::Root,
             present_parent: None,
             provenance: Provenance::Kernel,

@@ -193,6 +193,7 @@ impl ProcessTable {
                 session: membership.session,
                 namespace_pid: membership.namespace_pid,
                 has_host_root: self.has_host_root(&membership),
+                in_user_namespace: membership.in_user_namespace,
                 parent,
                 present_parent: None,
                 provenance: Provenance::Procfs,
@@ -263,6 +264,7 @@ impl ProcessTable {
                     session: membership.session,
                     namespace_pid: membership.namespace_pid,
                     has_host_root,
+                    in_user_namespace: membership.in_user_namespace,
                     parent,
                     present_parent: None,
                     provenance: Provenance::Kernel,
@@ -304,6 +306,7 @@ impl ProcessTable {
             session: membership.session,
             namespace_pid: membership.namespace_pid,
             has_host_root,
+            in_user_namespace: membership.in_user_namespace,
             ..image.clone()
         });
         self.processes[handle].inventoried = false;
@@ -547,6 +550,7 @@ fn unknown(task: &Task) -> Image {
         session: Session::default(),
         namespace_pid: None,
         has_host_root: false,
+        in_user_namespace: false,
         parent: if inventory::is_root(task.tgid) {
             Parent::Root
         } else {

@@ -240,20 +240,12 @@ impl Compact {
             out.extend_from_slice(&self.column);
             out.extend_from_slice(b"\" ");
         }
-        for (label, number_label, id) in [
-            ("user", "uid", image.euid),
-            ("login_user", "login_uid", image.session.login_uid),
-        ] {
-            let Some(id) = id else { continue };
-            let names = image.has_host_users().then_some(&mut self.users);
-            match names.and_then(|names| names.name(id, record.time)) {
-                Some(name) => {
-                    write_all(out, format_args!("{label}="));
-                    text::write_terminal(name.as_bytes(), out);
-                    out.push(b' ');
-                }
-                None => write_all(out, format_args!("{number_label}={id} ")),
-            }
+        if let Some(id) = image.euid {
+            write_user(["user", "uid"], id, self.users.of(image, record.time), out);
+        }
+        if let Some(id) = image.session.login_uid {
+            let name = self.users.login(image, record.time);
+            write_user(["login_user", "login_uid"], id, name, out);
         }
         if let Some(cgroup) = &image.cgroup {
             write_cgroup(cgroup, out);
@@ -333,6 +325,18 @@ fn write_cgroup(cgroup: &Cgroup, out: &mut Vec<u8>) {
             text::write_terminal(value, out);
             out.push(b' ');
         }
+    }
+}
+
+/// A user by his name, if he has one, else by his number.
+fn write_user([label, number_label]: [&str; 2], id: u32, name: Option<&str>, out: &mut Vec<u8>) {
+    match name {
+        Some(name) => {
+            write_all(out, format_args!("{label}="));
+            text::write_terminal(name.as_bytes(), out);
+            out.push(b' ');
+        }
+        None => write_all(out, format_args!("{number_label}={id} ")),
     }
 }
 

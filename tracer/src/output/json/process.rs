@@ -247,15 +247,13 @@ impl Renderer {
             key!("start"),
             self.clock.render(BootTime(image.key.start_ns)),
         );
-        for (key, id) in [
-            (key!("user"), image.euid),
-            (key!("login_user"), image.session.login_uid),
-        ] {
-            if let Some(id) = id {
-                let names = image.has_host_users().then_some(&mut self.users);
-                let name = names.and_then(|names| names.name(id, now));
-                object.object(key, |user| write_user(id, name, user));
-            }
+        if let Some(id) = image.euid {
+            let name = self.users.of(image, now);
+            object.object(key!("user"), |user| write_user(id, name, user));
+        }
+        if let Some(id) = image.session.login_uid {
+            let name = self.users.login(image, now);
+            object.object(key!("login_user"), |user| write_user(id, name, user));
         }
         if let Some(tty) = image.session.tty {
             object.object(key!("tty"), |object| {
