@@ -70,11 +70,12 @@ struct Sinks {
 
 impl Sink for Sinks {
     fn observe(&mut self, observation: &Observation<'_>) {
-        self.lines.observe(observation);
-        self.metrics.observe(observation);
+        // First: an exec may take away what was known of a content, of which no line is to tell then.
         if let Some(files) = &mut self.files {
             files.observe(observation);
         }
+        self.lines.observe(observation);
+        self.metrics.observe(observation);
     }
 
     fn flush(&mut self) {
@@ -449,5 +450,75 @@ impl Ends {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::clock;
+    use crate::event::FileVersion;
+    use crate::file::examiner::Options;
+    use crate::observation::Fact;
+    use crate::output::{Format, record::Record, writer::Target};
+    use crate::process::content::{self, Content};
+    use crate::process::image::{Image, Program};
+
+    /// Whether each line knew what its process runs.
+    struct Known(Arc<Mutex<Vec<bool>>>);
+
+    impl Format for Known {
+        fn line(&mut self, record: &Record<'_>, _: u64, _: &mut Vec<u8>) {
+            let facts = record.process.and_then(|image| image.program.facts());
+            self.0.lock().unwrap().push(facts.is_some());
+        }
+    }
+
+    fn sinks(known: &Arc<Mutex<Vec<bool>>>) -> (Sinks, Writer) {
+        let null = Target::File("/dev/null".into());
+        let (chunks, writer) = Writer::spawn(null).unwrap();
+        let options = Options {
+            size_limit: 0,
+            bytes_per_second: u64::MAX,
+        };
+        let format = Box::new(Known(Arc::clone(known)));
+        let files = ExaminerSink::start(options, Filter::default(), WallOffset::measure());
+        let sinks = Sinks {
+            lines: LineSink::new(format, Filter::default(), chunks),
+            metrics: metrics::metrics(&[], Filter::default()).unwrap().1,
+            files: Some(files.unwrap()),
+        };
+        (sinks, writer)
+    }
+
+    #[test]
+    fn an_exec_that_makes_a_content_ambiguous_is_told_without_its_facts() {
+        let now = clock::boot_time();
+        let content = Arc::new(Content::new(FileVersion {
+            changed_ns: WallOffset::measure().unix_nanoseconds(now),
+            ..FileVersion::default()
+        }));
+        // It was examined while its first executor ran.
+        content.request();
+        content.learn(content::Facts::default());
+        let program = Arc::new(Program {
+            content: Some(content),
+            ..Program::default()
+        });
+        let known = Arc::default();
+        let (mut sinks, _writer) = sinks(&known);
+        for pid in [1, 2] {
+            let image = Arc::new(Image {
+                program: Arc::clone(&program),
+                ..Image::sample(pid, b"young")
+            });
+            sinks.observe(&Observation {
+                time: now,
+                fact: Fact::ProcessExecuted(&image),
+            });
+        }
+        assert_eq!(*known.lock().unwrap(), [true, false]);
     }
 }

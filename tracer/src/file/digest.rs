@@ -56,12 +56,17 @@ impl Reader {
             sha256.update(&self.buffer[..count]);
             md5.update(&self.buffer[..count]);
             read += count as u64;
-            thread::sleep(self.pace.spend(count, Instant::now()));
+            self.make_up_for(count as u64);
         }
         Ok((read == size).then(|| Digests {
             sha256: sha256.finalize().into(),
             md5: md5.finalize().into(),
         }))
+    }
+
+    /// Waits for as long as reading so many bytes more was too early.
+    pub(super) fn make_up_for(&mut self, bytes: u64) {
+        thread::sleep(self.pace.spend(bytes, Instant::now()));
     }
 }
 
@@ -81,7 +86,7 @@ impl Pace {
     }
 
     /// So many bytes have been read; returns how long to wait before the next ones.
-    fn spend(&mut self, bytes: usize, now: Instant) -> Duration {
+    fn spend(&mut self, bytes: u64, now: Instant) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let paid_at = self.paid_at.map_or(earliest, |at| at.max(earliest)) + cost;

@@ -9,16 +9,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::nice;
 
 use super::digest::{Digests, Reader};
 use super::elf;
-use super::found::{Found, Missing, is_young};
+use super::found::{Found, Missing, is_young, time_to_age};
 use super::outcome::{Counts, Outcome};
 use super::package::Packages;
 use super::users::Users;
-use crate::clock::WallOffset;
+use crate::clock::{self, WallOffset};
 use crate::event::BootTime;
 use crate::filter::Filter;
 use crate::observation::{Fact, Observation, Sink};
@@ -31,6 +32,9 @@ const QUEUE: usize = 1024;
 
 /// The lowest priority.
 const NICENESS: i32 = 19;
+
+/// For how long a young content is waited for to age: the ticks of any kernel.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What an examination may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +123,19 @@ impl Sink for ExaminerSink {
         };
         let executed = matches!(fact, Fact::ProcessExecuted(_));
         let time = self.offset.unix_nanoseconds(observation.time);
-        if executed && is_young(content.version(), time) {
-            content.executed_young();
+        if executed {
+            content.executed();
+            if is_young(content.version(), time) {
+                content.executed_young(image.key);
+            }
+        }
+        // A later event asks, so that no attempt is in vain.
+        if time_to_age(content.version(), time) > PATIENCE {
+            return;
         }
         // Whoever has exited can no longer show what it ran.
-        if !content.is_wanted() || matches!(fact, Fact::ProcessExited { .. }) {
+        let has_exited = matches!(fact, Fact::ProcessExited { .. });
+        if has_exited || !content.is_wanted() || !content.is_shown_by(image.key) {
             return;
         }
         let action = Action::of(fact);
@@ -172,14 +184,16 @@ impl Examiner {
             .then(|| self.digests(&found.file, version.size))
             .transpose()?;
         let build_id = elf::build_id(&found.file);
-        if !found.is_still(version, self.offset.unix_nanoseconds(request.seen_at)) {
+        if !self.is_certain(&found, request) {
             return Err(Missing::Changed);
         }
         let path = &request.image.program.executable;
         let facts = Facts {
             sha256: digests.map(|digests| digests.sha256),
             build_id,
-            origin: self.packages.origin(&found, path, digests),
+            origin: self
+                .packages
+                .origin(&found, path, digests, &mut self.reader),
             users: found.own_root().and_then(|root| self.users.of(root)),
         };
         let outcome = if is_small {
@@ -188,6 +202,26 @@ impl Examiner {
             Outcome::TooLarge
         };
         Ok((facts, outcome))
+    }
+
+    /// Whether what was found is what was executed. One that was executed young is so if its executor still
+    /// runs it when it is young no more: in between nobody could write to it.
+    fn is_certain(&self, found: &Found, request: &Request) -> bool {
+        let (content, image) = (&request.content, &request.image);
+        let version = content.version();
+        let seen_at = self.offset.unix_nanoseconds(request.seen_at);
+        if content.was_executed_young() || is_young(version, seen_at) {
+            let now = self.offset.unix_nanoseconds(clock::boot_time());
+            let left = time_to_age(version, now);
+            if left > PATIENCE || !content.is_shown_by(image.key) {
+                return false;
+            }
+            thread::sleep(left);
+            if !found.is_running() {
+                return false;
+            }
+        }
+        found.is_still(version)
     }
 
     fn digests(&mut self, file: &File, size: u64) -> Result<Digests, Missing> {
@@ -201,15 +235,14 @@ impl Examiner {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::clock;
-    use crate::event::FileVersion;
+    use crate::event::{FileVersion, ProcessKey};
     use crate::kernel::inventory::file_status;
-    use crate::process::image::Program;
+    use crate::process::image::{Parent, Program, Relation};
 
     /// This process.
     fn image(version: Option<FileVersion>) -> Arc<Image> {
@@ -283,6 +316,89 @@ mod tests {
         let image = image(Some(FileVersion::default()));
         assert_eq!(outcome(&mut sink(u64::MAX), &image), Outcome::Changed);
         assert_eq!(image.program.facts(), None);
+    }
+
+    /// What a process ran that has ended, and whose file is found below the root of this one.
+    fn ended(path: &std::path::Path) -> Arc<Image> {
+        let version = file_status(&fs::metadata(path).unwrap()).version;
+        let program = Program {
+            executable: path.to_str().unwrap().to_owned().into(),
+            content: Some(Arc::new(Content::new(version))),
+            ..Program::default()
+        };
+        Arc::new(Image {
+            program: Arc::new(program),
+            parent: Parent::Known(Relation::Birth, image(None)),
+            ..Image::sample(u32::MAX, b"ended")
+        })
+    }
+
+    fn examine(image: &Arc<Image>, seen_at: BootTime) -> Result<(Facts, Outcome), Missing> {
+        let mut examiner = Examiner {
+            size_limit: 1000,
+            reader: Reader::new(u64::MAX),
+            packages: Packages::default(),
+            counts: Arc::default(),
+            offset: WallOffset::measure(),
+        };
+        examiner.examine(&Request {
+            image: Arc::clone(image),
+            content: Arc::clone(image.program.content.as_ref().unwrap()),
+            seen_at,
+        })
+    }
+
+    #[test]
+    fn what_was_executed_young_is_not_believed_of_its_path_however_late_it_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, "content").unwrap();
+        let late = BootTime(clock::boot_time().0 + 60_000_000_000);
+        let image = ended(&path);
+        assert!(examine(&image, late).is_ok(), "it was not young");
+        let content = image.program.content.as_ref().unwrap();
+        content.executed_young(image.key);
+        assert_eq!(examine(&image, late), Err(Missing::Changed));
+    }
+
+    #[test]
+    fn what_was_executed_young_is_known_from_its_executor_that_still_runs_it() {
+        let image = image(None);
+        let content = image.program.content.as_ref().unwrap();
+        content.executed_young(image.key);
+        assert!(examine(&image, clock::boot_time()).is_ok());
+        let other = Arc::new(Image {
+            key: ProcessKey {
+                start_ns: image.key.start_ns + 1,
+                ..image.key
+            },
+            ..Image::clone(&image)
+        });
+        assert_eq!(examine(&other, clock::boot_time()), Err(Missing::Changed));
+    }
+
+    #[test]
+    fn a_content_whose_file_system_keeps_seconds_is_asked_for_when_it_is_two_seconds_old() {
+        let changed_ns = 1_700_000_000_000_000_000;
+        let image = image(Some(FileVersion {
+            changed_ns,
+            ..FileVersion::default()
+        }));
+        let content = image.program.content.as_ref().unwrap();
+        let (requests, _waiting) = sync_channel(1);
+        let mut sink = ExaminerSink {
+            filter: Filter::hiding(Image::sample(1, b"").key),
+            requests,
+            counts: Arc::default(),
+            offset: WallOffset::new(changed_ns),
+        };
+        for (time, is_wanted) in [(0, true), (1_900_000_000, true), (2_100_000_000, false)] {
+            sink.observe(&Observation {
+                time: BootTime(time),
+                fact: Fact::ProcessForked(&image),
+            });
+            assert_eq!(content.is_wanted(), is_wanted, "{time}");
+        }
     }
 
     #[test]

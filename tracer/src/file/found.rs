@@ -7,11 +7,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_getres};
 
+use super::mounts::is_remote;
 use super::root::{Root, is_same_file, open_regular};
 use crate::event::FileVersion;
 use crate::kernel::inventory::file_status;
@@ -24,6 +26,13 @@ const ANCESTORS: usize = 16;
 /// coarse clock, which moves by ticks. A millisecond more is for what the wall clock is set by.
 static TICK_NS: LazyLock<i64> =
     LazyLock::new(|| clock_getres(ClockId::RealtimeCoarse).tv_nsec + 1_000_000);
+
+/// File systems that keep seconds alone (FAT: two of them) have a whole second in every time.
+const SECOND_NS: i64 = 1_000_000_000;
+const COARSE_NS: i64 = 2 * SECOND_NS;
+
+/// exFAT keeps hundredths.
+const HUNDREDTH_NS: i64 = 10_000_000;
 
 /// File systems whose files have another device number for programs than within the kernel.
 const OWN_DEVICES: [u32; 3] = [
@@ -51,6 +60,8 @@ pub(super) enum Missing {
     Changed,
     /// It may not be opened.
     Unreadable,
+    /// What is read of it comes from elsewhere, and need not be what ran.
+    Remote,
 }
 
 impl Found {
@@ -60,13 +71,15 @@ impl Found {
             Ok(found) => return Ok(found),
             Err(error) => Missing::Gone.or(&error),
         };
+        if missing == Missing::Remote {
+            return Err(missing);
+        }
         let path = &image.program.executable;
         if !path.starts_with(b"/") {
             return Err(missing);
         }
         for ancestor in image.lineage().skip(1).take(ANCESTORS) {
-            let root = root_of(ancestor.key.tgid);
-            match root.and_then(|root| Self::by_path(root, path, version)) {
+            match Self::by_path(ancestor.key.tgid, path, version) {
                 Ok(found) => return Ok(found),
                 Err(error) => missing = missing.or(&error),
             }
@@ -76,7 +89,9 @@ impl Found {
 
     fn by_process(pid: u32, version: &FileVersion) -> io::Result<Self> {
         let process = process_directory(pid)?;
-        let file = open_regular(&executed_by(&process)?)?;
+        let executed = executed_by(&process)?;
+        refuse_remote(&process, version, &executed)?;
+        let file = open_regular(&executed)?;
         if !is_version(&file, version)? {
             return Err(changed());
         }
@@ -87,8 +102,11 @@ impl Found {
         })
     }
 
-    fn by_path(root: Root, path: &[u8], version: &FileVersion) -> io::Result<Self> {
+    fn by_path(ancestor: u32, path: &[u8], version: &FileVersion) -> io::Result<Self> {
+        let process = process_directory(ancestor)?;
+        let root = root_in(&process)?;
         let found = root.find(path)?;
+        refuse_remote(&process, version, &found)?;
         if !is_version(&found, version)? {
             return Err(changed());
         }
@@ -104,14 +122,14 @@ impl Found {
         self.root.as_ref().filter(|_| self.process.is_some())
     }
 
-    /// Whether the file has had this version from `executed_at_ns` (since 1970) until now. While a process
-    /// runs it nobody writes to it, so that a content as young as its exec is told from a later one.
-    pub(super) fn is_still(&self, version: &FileVersion, executed_at_ns: i64) -> bool {
-        let is_known = !is_young(version, executed_at_ns) || self.is_running();
-        is_known && is_version(&self.file, version).unwrap_or(false)
+    /// Whether the file has this version now.
+    pub(super) fn is_still(&self, version: &FileVersion) -> bool {
+        is_version(&self.file, version).unwrap_or(false)
     }
 
-    fn is_running(&self) -> bool {
+    /// Whether the process through which it was found runs it now. While it does nobody writes to it, so
+    /// that a content as young as its exec is told from a later one.
+    pub(super) fn is_running(&self) -> bool {
         let running = |process| executed_by(process)?.metadata();
         let running = self.process.as_ref().map(running);
         match (running, self.file.metadata()) {
@@ -124,13 +142,33 @@ impl Found {
 /// Whether a content was changed so shortly before a time (since 1970) that another change could have
 /// the same time.
 pub(super) fn is_young(version: &FileVersion, at_ns: i64) -> bool {
-    version.changed_ns.saturating_add(*TICK_NS) >= at_ns
+    !time_to_age(version, at_ns).is_zero()
+}
+
+/// How long after a time (since 1970) another change has another time for sure.
+pub(super) fn time_to_age(version: &FileVersion, at_ns: i64) -> Duration {
+    let distinct_ns = version
+        .changed_ns
+        .saturating_add(granularity_ns(version.changed_ns))
+        .saturating_add(1);
+    Duration::from_nanos(u64::try_from(distinct_ns.saturating_sub(at_ns)).unwrap_or(0))
+}
+
+/// Within how many nanoseconds of a change another one may have the same time.
+fn granularity_ns(changed_ns: i64) -> i64 {
+    let kept = match changed_ns {
+        ns if ns % SECOND_NS == 0 => COARSE_NS,
+        ns if ns % HUNDREDTH_NS == 0 => HUNDREDTH_NS,
+        _ => 0,
+    };
+    kept + *TICK_NS
 }
 
 impl Missing {
     /// What two failures say together: a look at another content says the most.
     fn or(self, error: &io::Error) -> Self {
         match Errno::from_io_error(error) {
+            Some(Errno::REMOTE) => Self::Remote,
             Some(Errno::STALE) => Self::Changed,
             Some(Errno::ACCESS | Errno::PERM) if self == Self::Gone => Self::Unreadable,
             _ => self,
@@ -160,8 +198,12 @@ fn root_in(process: &OwnedFd) -> io::Result<Root> {
     Ok(Root::new(openat(process, "root", flags, Mode::empty())?))
 }
 
-fn root_of(pid: u32) -> io::Result<Root> {
-    root_in(&process_directory(pid)?)
+/// Refuses what another process or host may give differently to everyone who reads it.
+fn refuse_remote(process: &OwnedFd, version: &FileVersion, found: &File) -> io::Result<()> {
+    if is_remote(process, version.id.device, found)? {
+        return Err(Errno::REMOTE.into());
+    }
+    Ok(())
 }
 
 fn is_version(file: &File, version: &FileVersion) -> io::Result<bool> {
@@ -197,7 +239,7 @@ mod tests {
         let version = version_at(&std::env::current_exe().unwrap());
         let found = Found::of(&image, &version).unwrap();
         assert!(found.root.is_some());
-        assert!(found.is_still(&version, i64::MIN), "it runs");
+        assert!(found.is_still(&version) && found.is_running());
         let other = FileVersion {
             changed_ns: version.changed_ns + 1,
             ..version
@@ -219,16 +261,37 @@ mod tests {
         assert_eq!(Found::of(&image, &version).err(), Some(Missing::Gone));
         image.parent = Parent::Known(Relation::Birth, Arc::new(image_of_this_process()));
         let found = Found::of(&image, &version).unwrap();
-        assert!(found.is_still(&version, i64::MAX));
+        assert!(found.is_still(&version));
         assert!(
-            !found.is_still(&version, version.changed_ns),
-            "what was there at the exec cannot be known"
+            !found.is_running(),
+            "what was there at a young exec cannot be known"
         );
         fs::write(&path, "altered").unwrap();
         fs::write(&path, "another").unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "content").unwrap();
         assert_eq!(Found::of(&image, &version).err(), Some(Missing::Changed));
-        assert!(!found.is_still(&version, i64::MAX), "it has been unlinked");
+        assert!(!found.is_still(&version), "it has been unlinked");
+    }
+
+    #[test]
+    fn a_content_stays_young_for_as_long_as_its_file_system_may_not_tell_changes_apart() {
+        let at = |changed_ns| FileVersion {
+            changed_ns,
+            ..FileVersion::default()
+        };
+        let second = 1_700_000_000 * SECOND_NS;
+        for (changed_ns, granularity_ns) in [
+            (second + 123_456_789, *TICK_NS),
+            (second + 120_000_000, HUNDREDTH_NS + *TICK_NS),
+            (second, COARSE_NS + *TICK_NS),
+        ] {
+            let version = at(changed_ns);
+            assert!(is_young(&version, changed_ns + granularity_ns));
+            assert!(!is_young(&version, changed_ns + granularity_ns + 1));
+            let left = time_to_age(&version, changed_ns);
+            assert_eq!(left.as_nanos(), granularity_ns as u128 + 1);
+        }
+        assert!(!is_young(&at(i64::MIN), i64::MAX) && is_young(&at(i64::MAX), 0));
     }
 }

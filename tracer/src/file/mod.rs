@@ -7,6 +7,7 @@ mod digest;
 mod elf;
 pub mod examiner;
 mod found;
+mod mounts;
 pub mod outcome;
 mod package;
 mod root;

@@ -19,18 +19,21 @@ pub enum Outcome {
     Changed,
     /// The file could not be read.
     Unreadable,
+    /// The file lies where another host or process serves it: what is read need not be what ran.
+    Remote,
     /// It was not examined, since too many others waited.
     Shed,
 }
 
 impl Outcome {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Known,
         Self::TooLarge,
         Self::Gone,
         Self::Changed,
         Self::Unreadable,
+        Self::Remote,
         Self::Shed,
     ];
 
@@ -42,6 +45,7 @@ impl Outcome {
             Self::Gone => "gone",
             Self::Changed => "changed",
             Self::Unreadable => "unreadable",
+            Self::Remote => "remote",
             Self::Shed => "shed",
         }
     }
@@ -53,6 +57,7 @@ impl From<Missing> for Outcome {
             Missing::Gone => Self::Gone,
             Missing::Changed => Self::Changed,
             Missing::Unreadable => Self::Unreadable,
+            Missing::Remote => Self::Remote,
         }
     }
 }

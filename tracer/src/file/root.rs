@@ -40,22 +40,6 @@ impl Root {
         self.resolve(path, OFlags::NOFOLLOW)?.metadata()
     }
 
-    /// The content of a regular file of at most `limit` bytes.
-    pub(super) fn read(&self, path: &[u8], limit: u64) -> io::Result<Vec<u8>> {
-        let file = open_regular(&self.find(path)?)?;
-        let size = file.metadata()?.len();
-        if size > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        // With room for more than there is, it is not moved while it is read.
-        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-        file.take(limit + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(content)
-    }
-
     /// The lines of a regular file of at most `limit` bytes, without their ends. For what is large: it
     /// is never in memory as a whole.
     pub(super) fn lines(
@@ -115,6 +99,13 @@ pub(super) mod tests {
         Root::new(File::open(path).unwrap().into())
     }
 
+    pub(in crate::file) fn content(root: &Root, path: &[u8]) -> Vec<u8> {
+        let mut content = Vec::new();
+        let mut file = open_regular(&root.find(path).unwrap()).unwrap();
+        file.read_to_end(&mut content).unwrap();
+        content
+    }
+
     #[test]
     fn links_lead_nowhere_but_into_the_root() {
         let directory = tempfile::tempdir().unwrap();
@@ -125,7 +116,7 @@ pub(super) mod tests {
         symlink("../../../../etc/hostname", path.join("relative")).unwrap();
         let root = root_at(path);
         for link in ["absolute", "relative"] {
-            assert_eq!(root.read(link.as_bytes(), 100).unwrap(), b"inside");
+            assert_eq!(content(&root, link.as_bytes()), b"inside");
         }
         let link = root.stat(b"absolute").unwrap();
         assert!(!is_same_file(&link, &root.stat(b"etc/hostname").unwrap()));
@@ -134,8 +125,12 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_regular_file_or_too_long_is_not_read() {
         let root = Root::own().unwrap();
-        assert!(root.read(b"/dev/zero", 10).is_err());
-        assert!(root.read(b"/", 10).is_err());
-        assert!(root.read(b"/proc/self/status", 10).is_err());
+        assert!(root.lines(b"/dev/zero", 10).is_err());
+        assert!(root.lines(b"/", 10).is_err());
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), "one\ntwo\n").unwrap();
+        let root = root_at(directory.path());
+        assert!(root.lines(b"file", 7).is_err());
+        assert_eq!(root.lines(b"file", 8).unwrap().count(), 2);
     }
 }

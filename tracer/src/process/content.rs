@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::event::FileVersion;
+use crate::event::{FileVersion, ProcessKey};
 use crate::passwd::Names;
 
-/// How often an examination may fail before nobody asks for another.
+/// How often an examination may fail before nobody asks for another, but for one at each exec.
 const ATTEMPTS: u8 = 8;
 
 /// One content of one file.
@@ -22,8 +22,8 @@ pub struct Content {
     /// Somebody has been asked to examine it.
     requested: AtomicBool,
     failures: AtomicU8,
-    /// It was executed when it was so young that another content could have the same version.
-    executed_young: AtomicBool,
+    /// Who executed it when it was so young that another content could have the same version.
+    young_executor: OnceLock<ProcessKey>,
     /// That happened twice.
     ambiguous: AtomicBool,
 }
@@ -85,7 +85,7 @@ impl Content {
             facts: OnceLock::new(),
             requested: AtomicBool::new(false),
             failures: AtomicU8::new(0),
-            executed_young: AtomicBool::new(false),
+            young_executor: OnceLock::new(),
             ambiguous: AtomicBool::new(false),
         }
     }
@@ -103,9 +103,35 @@ impl Content {
 
     /// It is executed so soon after it was changed that a further change would have had the same time. One
     /// such exec is of one content; two may be of two, of which then nothing is known.
-    pub fn executed_young(&self) {
-        if self.executed_young.swap(true, Ordering::Relaxed) {
+    pub fn executed_young(&self, executor: ProcessKey) {
+        if self.young_executor.set(executor).is_err() {
             self.ambiguous.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was executed young, however much later somebody asks for it.
+    pub fn was_executed_young(&self) -> bool {
+        self.young_executor.get().is_some()
+    }
+
+    /// Whether a process can show what it is: of one that was executed young, whoever executed it later may
+    /// run another.
+    pub fn is_shown_by(&self, process: ProcessKey) -> bool {
+        self.young_executor
+            .get()
+            .is_none_or(|executor| *executor == process)
+    }
+
+    /// It is executed again: if nobody asks for it any more, one more attempt is worth while.
+    pub fn executed(&self) {
+        let refilled = self.failures.compare_exchange(
+            ATTEMPTS,
+            ATTEMPTS - 1,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if refilled.is_ok() {
+            self.withdraw();
         }
     }
 
@@ -162,6 +188,15 @@ impl Eq for Content {}
 mod tests {
     use super::*;
 
+    const FIRST: ProcessKey = ProcessKey {
+        tgid: 1,
+        start_ns: 1,
+    };
+    const SECOND: ProcessKey = ProcessKey {
+        tgid: 2,
+        start_ns: 2,
+    };
+
     #[test]
     fn it_is_asked_for_once_and_again_only_after_it_was_withdrawn() {
         let content = Content::new(FileVersion::default());
@@ -175,10 +210,19 @@ mod tests {
     fn two_execs_within_the_time_that_a_change_can_hide_in_are_of_unknown_contents() {
         let content = Content::new(FileVersion::default());
         content.learn(Facts::default());
-        content.executed_young();
+        content.executed_young(FIRST);
         assert!(content.facts().is_some());
-        content.executed_young();
+        content.executed_young(SECOND);
         assert!(content.facts().is_none());
+    }
+
+    #[test]
+    fn a_content_that_was_executed_young_is_shown_by_its_executor_alone() {
+        let content = Content::new(FileVersion::default());
+        assert!(content.is_shown_by(FIRST) && content.is_shown_by(SECOND));
+        content.executed_young(FIRST);
+        assert!(content.was_executed_young());
+        assert!(content.is_shown_by(FIRST) && !content.is_shown_by(SECOND));
     }
 
     #[test]
@@ -186,8 +230,17 @@ mod tests {
         let content = Content::new(FileVersion::default());
         for _ in 0..ATTEMPTS {
             assert!(content.request());
+            content.executed();
             content.fail();
         }
         assert!(!content.request());
+        for _ in 0..2 {
+            content.executed();
+            content.executed();
+            assert!(content.request(), "a new exec is worth an attempt");
+            assert!(!content.request());
+            content.fail();
+            assert!(!content.request(), "one, not more");
+        }
     }
 }

@@ -15,6 +15,7 @@ use rustix::fs::Dir;
 use self::index::Index;
 use self::status::Entry;
 use super::super::root::Root;
+use super::budget::Budget;
 use super::{Answer, CANDIDATES_MAX, Question, base_name, from_hex};
 use crate::process::content::Package;
 
@@ -36,8 +37,8 @@ const ROOTS: usize = 4;
 /// Asks the databases of dpkg.
 #[derive(Default)]
 pub(super) struct Dpkg {
-    /// The one asked last comes last.
-    databases: Vec<(Edition, Index)>,
+    /// The one asked last comes last. `None` if it is more than a database can be, until it changes.
+    databases: Vec<(Edition, Option<Index>)>,
 }
 
 /// A database at one time: whatever dpkg does changes it.
@@ -60,14 +61,14 @@ impl Dpkg {
     }
 
     fn owners(&mut self, question: &Question<'_>, edition: Edition) -> io::Result<Vec<Package>> {
-        let index = self.index(question.root, edition)?;
+        let index = self.index(question, edition)?;
         let name = question.base_name();
         let mut owners = Vec::new();
         for package in index.packages_with(name)? {
-            for listed in info(question.root, package, "list")? {
+            for listed in info(question.root, &question.budget, package, "list")? {
                 let listed = listed?;
                 let path = index.path_of(package, &listed);
-                if base_name(path) == name && question.is_at(path) {
+                if base_name(path) == name && question.is_at(path)? {
                     owners.push(owner(question, package, &listed)?);
                 }
                 if owners.len() > CANDIDATES_MAX {
@@ -79,14 +80,14 @@ impl Dpkg {
     }
 
     /// What is known of a database, after reading it if it has changed.
-    fn index(&mut self, root: &Root, edition: Edition) -> io::Result<&Index> {
+    fn index(&mut self, question: &Question<'_>, edition: Edition) -> io::Result<&Index> {
         let known = self
             .databases
             .iter()
             .position(|(known, _)| *known == edition);
         let database = match known {
             Some(place) => self.databases.remove(place),
-            None => (edition, Index::read(root)?),
+            None => (edition, read(question)?),
         };
         self.databases
             .retain(|(known, _)| !known.is_of_same(&edition));
@@ -96,8 +97,16 @@ impl Dpkg {
         self.databases.push(database);
         self.databases
             .last()
-            .map(|(_, index)| index)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+            .and_then(|(_, index)| index.as_ref())
+            .ok_or_else(|| io::ErrorKind::FileTooLarge.into())
+    }
+}
+
+/// Reads a database; `None` if it is larger than any, which it will be the next time, too.
+fn read(question: &Question<'_>) -> io::Result<Option<Index>> {
+    match Index::read(question.root, &question.budget) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
+        index => index.map(Some),
     }
 }
 
@@ -129,23 +138,25 @@ fn is_settled(root: &Root) -> bool {
 }
 
 /// The lines of one of a package's files.
-fn info(
+fn info<'a>(
     root: &Root,
+    budget: &'a Budget,
     package: &[u8],
     kind: &str,
-) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>>> {
+) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + use<'a>> {
     let path = [INFO.as_bytes(), b"/", package, b".", kind.as_bytes()].concat();
-    root.lines(&path, LIST_MAX)
+    Ok(budget.lines(root.lines(&path, LIST_MAX)?))
 }
 
 /// The package, and whether the file is as it brought it. A package that lists the file without being
 /// there is an error: it may be half removed.
 fn owner(question: &Question<'_>, package: &[u8], listed: &[u8]) -> io::Result<Package> {
-    let status = question.root.lines(STATUS, STATUS_MAX)?;
+    let budget = &question.budget;
+    let status = budget.lines(question.root.lines(STATUS, STATUS_MAX)?);
     let paragraph = status::find(status, package)?.ok_or(io::ErrorKind::NotFound)?;
     let entry = Entry::of(&paragraph).ok_or(io::ErrorKind::InvalidData)?;
     // Not every package has digests.
-    let sum = info(question.root, package, "md5sums").map(|sums| sum_of(sums, listed));
+    let sum = info(question.root, budget, package, "md5sums").map(|sums| sum_of(sums, listed));
     let sum = sum.ok().flatten().or_else(|| entry.conffile_sum(listed));
     let expected: Option<[u8; 16]> = sum.as_deref().and_then(from_hex);
     let found = question.digests.map(|digests| digests.md5);

@@ -3,15 +3,17 @@
 //! In: a file, its digests, and the root directory below which it has its path. Out: its package, or that
 //! it has none, from the databases in that root; unknown where there is none or where it is just changing.
 
+mod budget;
 mod dpkg;
 mod header;
 mod rpm;
 
 use std::fs::Metadata;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
+use self::budget::Budget;
 use self::dpkg::Dpkg;
-use super::digest::Digests;
+use super::digest::{Digests, Reader};
 use super::found::Found;
 use super::root::{Root, is_same_file};
 use crate::process::content::{Origin, Package};
@@ -39,6 +41,7 @@ struct Question<'a> {
     path: &'a [u8],
     stat: &'a Metadata,
     digests: Option<Digests>,
+    budget: Budget,
 }
 
 /// Looks packages up.
@@ -50,12 +53,14 @@ pub(super) struct Packages {
 }
 
 impl Packages {
-    /// Where a file comes from that has `path`, as the process saw it.
+    /// Where a file comes from that has `path`, as the process saw it. What is read for that `reader`
+    /// makes up for afterwards.
     pub(super) fn origin(
         &mut self,
         found: &Found,
         path: &[u8],
         digests: Option<Digests>,
+        reader: &mut Reader,
     ) -> Origin {
         let (Some(root), Ok(stat)) = (&found.root, found.file.metadata()) else {
             return Origin::Unknown;
@@ -65,11 +70,13 @@ impl Packages {
             path,
             stat: &stat,
             digests,
+            budget: Budget::default(),
         };
         if !question.has_path() {
             return Origin::Unknown;
         }
         let origin = conclude([self.dpkg.ask(&question), self.ask_rpm(&question)]);
+        reader.make_up_for(question.budget.bytes_read());
         // While packages are changed, the path may have become another file's.
         if question.has_path() {
             origin
@@ -83,7 +90,7 @@ impl Packages {
             if !std::mem::replace(&mut self.has_told_of_old, true) {
                 // Where stderr is closed, nobody waits for it.
                 let _ = writeln!(
-                    std::io::stderr(),
+                    io::stderr(),
                     "tracer: note: an RPM database of an old kind (Berkeley DB or ndb) cannot be read: \
                      the packages of what runs there stay unknown"
                 );
@@ -97,11 +104,16 @@ impl Packages {
 impl Question<'_> {
     /// Whether the path is that of the file.
     fn has_path(&self) -> bool {
-        self.path.starts_with(b"/") && self.is_at(self.path)
+        self.path.starts_with(b"/") && self.has(self.path)
     }
 
-    /// Whether what has that path is the file.
-    fn is_at(&self, path: &[u8]) -> bool {
+    /// Whether what has that path is the file; an error if too many paths were followed.
+    fn is_at(&self, path: &[u8]) -> io::Result<bool> {
+        self.budget.look_up()?;
+        Ok(self.has(path))
+    }
+
+    fn has(&self, path: &[u8]) -> bool {
         let found = self.root.stat(path);
         found.is_ok_and(|found| is_same_file(&found, self.stat))
     }

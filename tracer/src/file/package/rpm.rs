@@ -1,16 +1,16 @@
 //! Packages of Fedora, SUSE and their kin, from rpm's database in SQLite (rpm 4.16 and later).
 //!
 //! In: a file in a root. Out: the installed packages that list it there. The database is read as it lies
-//! on the disk: no lock is taken and nothing is written. Who made the one of a container is not known,
+//! on the disk: locks are asked about, none is taken, and nothing is written. Who made the one of a container is not known,
 //! so what it may cost is bounded.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::super::root::{Root, is_same_file, open_regular};
 use super::header::{Header, Tag};
@@ -24,7 +24,7 @@ const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
 const OLD_FILES: [&str; 2] = ["Packages", "Packages.db"];
 
 /// The database of another root than the tracer's is copied to be read; larger ones are not.
-const COPY_MAX: u64 = 64 << 20;
+const COPY_MAX: u64 = 32 << 20;
 
 /// The header of a package with very many files.
 const HEADER_MAX: i32 = 32 << 20;
@@ -88,7 +88,7 @@ fn owners(
         return Err(Unusable::Form);
     };
     let before = found.metadata()?;
-    let database = open(question.root, directory, found)?;
+    let database = open(question, directory, found)?;
     let owners = query(&database, name, question)?;
     let after = found.metadata()?;
     let mark = |stat: &Metadata| (stat.size(), stat.mtime(), stat.mtime_nsec());
@@ -109,12 +109,12 @@ fn is_settled(root: &Root, directory: &str) -> bool {
     let Ok(lock) = lock.and_then(|lock| open_regular(&lock)) else {
         return true;
     };
-    // Given back as soon as the file is closed.
-    fcntl_lock(&lock, FlockOperation::NonBlockingLockShared).is_ok()
+    // Which lock a reader would wait for.
+    fcntl_getlk(&lock, &Flock::from(FlockType::ReadLock)).is_ok_and(|writer| writer.is_none())
 }
 
 /// SQLite takes paths, and follows links from the tracer's own root. So what another root has is copied.
-fn open(root: &Root, directory: &str, found: &File) -> Result<Connection, Unusable> {
+fn open(question: &Question<'_>, directory: &str, found: &File) -> Result<Connection, Unusable> {
     let path = file(directory, "rpmdb.sqlite");
     let stat = found.metadata()?;
     let own = Root::own().and_then(|own| own.stat(path.as_bytes()));
@@ -122,21 +122,29 @@ fn open(root: &Root, directory: &str, found: &File) -> Result<Connection, Unusab
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         Connection::open_with_flags(format!("file:/{path}?immutable=1"), flags)?
     } else {
-        copy(root.read(path.as_bytes(), COPY_MAX)?)?
+        copy(question, found)?
     };
     bound(&mut database)?;
     Ok(database)
 }
 
-/// A database in memory.
-fn copy(mut bytes: Vec<u8>) -> Result<Connection, Unusable> {
+/// A database in memory, read once.
+fn copy(question: &Question<'_>, found: &File) -> Result<Connection, Unusable> {
     /// Where the header says whether there is a log beside the file, which a copy has not.
     const FORMATS: std::ops::Range<usize> = 18..20;
     const NO_LOG: u8 = 1;
-    bytes.get_mut(FORMATS).ok_or(Unusable::Form)?.fill(NO_LOG);
+    let mut file = open_regular(found)?;
+    let size = file.metadata()?.size();
+    if size > COPY_MAX {
+        return Err(Unusable::Form);
+    }
+    question.budget.read(size)?;
+    let mut header = [0; FORMATS.end];
+    file.read_exact(&mut header)?;
+    header[FORMATS].fill(NO_LOG);
+    let size = usize::try_from(size).map_err(|_| Unusable::Form)?;
     let mut database = Connection::open_in_memory()?;
-    let size = bytes.len();
-    database.deserialize_read_exact(MAIN_DB, bytes.as_slice(), size, true)?;
+    database.deserialize_read_exact(MAIN_DB, header.as_slice().chain(file), size, true)?;
     Ok(database)
 }
 
@@ -184,7 +192,7 @@ fn owner(
     index: usize,
 ) -> Result<Option<Package>, Unusable> {
     let path = path(header, index).ok_or(Unusable::Form)?;
-    if !question.is_at(&path) {
+    if !question.is_at(&path)? {
         return Ok(None);
     }
     let word = |tag| {

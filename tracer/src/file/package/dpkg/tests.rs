@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::super::digest::Reader;
-use super::super::super::root::tests::root_at;
+use super::super::super::root::tests::{content, root_at};
 use super::*;
 
 const CONTENT: &[u8] = b"abc";
@@ -72,15 +72,20 @@ fn status() -> String {
 }
 
 fn ask(dpkg: &mut Dpkg, root: &Path, path: &str) -> Answer {
+    ask_within(Budget::default(), dpkg, root, path)
+}
+
+fn ask_within(budget: Budget, dpkg: &mut Dpkg, root: &Path, path: &str) -> Answer {
     let root = root_at(root);
     let stat = root.stat(path.as_bytes()).unwrap();
-    let content = root.read(path.as_bytes(), 100).unwrap();
+    let content = content(&root, path.as_bytes());
     let size = content.len() as u64;
     dpkg.ask(&Question {
         root: &root,
         path: path.as_bytes(),
         stat: &stat,
         digests: Reader::new(u64::MAX).digests(&*content, size).unwrap(),
+        budget,
     })
 }
 
@@ -209,4 +214,33 @@ fn few_databases_are_remembered() {
         assert!(owners_by(&mut dpkg, root.path(), "/usr/bin/tool").is_some());
     }
     assert_eq!(dpkg.databases.len(), ROOTS);
+}
+
+#[test]
+fn a_database_that_costs_too_much_is_unknown_and_not_read_again_before_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    let mut dpkg = Dpkg::default();
+    let path = "/usr/bin/local";
+    let answer = ask_within(Budget::new(100, 100), &mut dpkg, directory.path(), path);
+    assert!(matches!(answer, Answer::Unreadable));
+    assert_eq!(owners_by(&mut dpkg, directory.path(), path), None);
+    let status = directory.path().join("var/lib/dpkg/status");
+    fs::remove_file(&status).unwrap();
+    fs::write(&status, format!("{}\n", self::status())).unwrap();
+    assert_eq!(owners_by(&mut dpkg, directory.path(), path), Some(vec![]));
+}
+
+#[test]
+fn a_file_whose_name_is_listed_too_often_is_unknown_not_unpackaged() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    let list = directory.path().join("var/lib/dpkg/info/tool:amd64.list");
+    fs::write(list, "/etc/local\n".repeat(5)).unwrap();
+    for (lookups, is_known) in [(4, false), (5, true)] {
+        let budget = Budget::new(1 << 20, lookups);
+        let mut dpkg = Dpkg::default();
+        let answer = ask_within(budget, &mut dpkg, directory.path(), "/usr/bin/local");
+        assert_eq!(matches!(answer, Answer::Owners(_)), is_known, "{lookups}");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::super::digest::{Digests, Reader};
 use super::super::super::root::tests::root_at;
+use super::super::budget::Budget;
 use super::super::header::tests::{header, numbers, strings};
 use super::*;
 
@@ -61,6 +62,7 @@ fn ask_for(root: &Path, path: &[u8]) -> Answer {
         path,
         stat: &stat,
         digests: Some(digests()),
+        budget: Budget::default(),
     })
 }
 
