@@ -19,7 +19,7 @@ pub struct MaskArgs {
 
 impl MaskArgs {
     /// What the state is to mask.
-    pub fn resolve(self) -> Secrets {
-        Secrets::new(!self.no_mask, self.own)
+    pub fn resolve(&self) -> Secrets {
+        Secrets::new(!self.no_mask, self.own.clone())
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::ReportFormat;
+use super::{MaskArgs, ReportFormat};
 use crate::event::TcpState;
 use crate::local::{self, Listen};
 use crate::output::names;
@@ -39,6 +39,9 @@ pub struct SsArgs {
     /// For people or for programs, one object a line
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: ReportFormat,
+    /// What not to show of arguments. A daemon has masked them before it is asked.
+    #[command(flatten)]
+    pub mask: MaskArgs,
 }
 
 fn state() -> impl TypedValueParser<Value = TcpState> {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::ReportFormat;
+use super::{MaskArgs, ReportFormat};
 use crate::identity::{BootId, Subject, decode};
 use crate::local::{self, Listen};
 use crate::process::population::Wanted;
@@ -35,6 +35,9 @@ pub struct TreeArgs {
     /// For people or for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: ReportFormat,
+    /// What not to show of arguments. A daemon has masked them before it is asked.
+    #[command(flatten)]
+    pub mask: MaskArgs,
 }
 
 /// A process as a user names it.

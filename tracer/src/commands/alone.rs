@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::kernel::loader::{self, Unattached};
 use crate::kernel::{cgroup, inventory, iterator, sockets};
 use crate::listing::Holdings;
+use crate::process::secrets::Secrets;
 use crate::state::{Limits, State};
 
 /// The walk over all tasks.
@@ -23,16 +24,17 @@ const TASKS: &str = "existing_tasks";
 /// Walks that can be taken again and again.
 pub(super) struct Alone {
     ebpf: Ebpf,
+    secrets: Secrets,
 }
 
 impl Alone {
-    /// Loads the walks.
-    pub(super) fn load() -> Result<Self, Failure> {
+    /// Loads the walks. `secrets` are masked in what they find.
+    pub(super) fn load(secrets: Secrets) -> Result<Self, Failure> {
         require_privileges()?;
         let Unattached { mut ebpf, btf } = loader::load_only().map_err(Failure::unsupported)?;
         sockets::load_held(&mut ebpf, &btf).map_err(refused)?;
         iterator::load(&mut ebpf, &btf, TASKS, "task").map_err(refused)?;
-        Ok(Self { ebpf })
+        Ok(Self { ebpf, secrets })
     }
 
     /// Who has sockets of `transports` open, and who runs.
@@ -44,7 +46,7 @@ impl Alone {
         let tasks = iterator::open(&mut self.ebpf, TASKS).map_err(refused)?;
         let inventory = inventory::from_iterator(tasks)
             .map_err(|error| Failure::failed(format_args!("cannot list the processes: {error}")))?;
-        let mut state = State::new(Limits::default());
+        let mut state = State::new(Limits::default()).masking(self.secrets.clone());
         for (id, path) in cgroup::list() {
             state.cgroup(id, &path);
         }

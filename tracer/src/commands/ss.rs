@@ -14,14 +14,15 @@ use crate::listing::{self, Query};
 use crate::local::client::{self, AskError};
 use crate::local::{Listen, Request};
 use crate::output::names;
+use crate::process::secrets::Secrets;
 
 pub(super) fn ss(args: &SsArgs) -> Result<(), Failure> {
     let query = query(args);
     let answer = match &args.socket {
-        Listen::Off => alone(&query)?,
+        Listen::Off => alone(&query, args.mask.resolve())?,
         Listen::At(path) => match ask(path, &query)? {
             Some(answer) => answer,
-            None => alone(&query)?,
+            None => alone(&query, args.mask.resolve())?,
         },
     };
     print(&answer)
@@ -49,8 +50,8 @@ fn ask(path: &Path, query: &Query) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-fn alone(query: &Query) -> Result<Vec<u8>, Failure> {
-    let mut alone = Alone::load()?;
+fn alone(query: &Query, secrets: Secrets) -> Result<Vec<u8>, Failure> {
+    let mut alone = Alone::load(secrets)?;
     let listed = listing::listed(query);
     let transports: Vec<_> = query.transports().collect();
     let (_, holdings) = alone.look(&transports)?;

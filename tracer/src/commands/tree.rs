@@ -24,6 +24,7 @@ use crate::local::client::{self, AskError};
 use crate::local::{Listen, Request};
 use crate::output::tree::Look;
 use crate::process::population::{Missing, Wanted};
+use crate::process::secrets::Secrets;
 use crate::tree::{self, Query};
 
 /// How often a followed tree is drawn.
@@ -44,7 +45,7 @@ pub(super) fn tree(args: &TreeArgs, surroundings: Surroundings) -> Result<(), Fa
             Missing::Ended(query.wanted.pid())
         )));
     }
-    let mut source = Source::new(&args.socket)?;
+    let mut source = Source::new(&args.socket, args.mask.resolve())?;
     if !args.follow {
         return print(&source.answer(&query)?);
     }
@@ -90,7 +91,8 @@ fn is_utf8() -> bool {
 
 /// Who tells.
 enum Source {
-    Daemon(PathBuf),
+    /// The daemon; what the one to whom it falls masks if there is none.
+    Daemon(PathBuf, Secrets),
     Alone(Box<Alone>),
 }
 
@@ -110,15 +112,15 @@ impl From<NoAnswer> for Failure {
 }
 
 impl Source {
-    fn new(socket: &Listen) -> Result<Self, Failure> {
+    fn new(socket: &Listen, secrets: Secrets) -> Result<Self, Failure> {
         match socket {
-            Listen::Off => Self::alone(),
-            Listen::At(path) => Ok(Self::Daemon(path.clone())),
+            Listen::Off => Self::alone(secrets),
+            Listen::At(path) => Ok(Self::Daemon(path.clone(), secrets)),
         }
     }
 
-    fn alone() -> Result<Self, Failure> {
-        let alone = Alone::load()?;
+    fn alone(secrets: Secrets) -> Result<Self, Failure> {
+        let alone = Alone::load(secrets)?;
         // Where stderr is closed, nobody misses it.
         let _ = writeln!(
             io::stderr(),
@@ -128,10 +130,12 @@ impl Source {
     }
 
     fn answer(&mut self, query: &Query) -> Result<Vec<u8>, NoAnswer> {
-        if let Self::Daemon(path) = self {
+        if let Self::Daemon(path, secrets) = self {
             match client::ask(path, Request::Tree(query.clone())) {
                 Ok(answer) => return Ok(answer),
-                Err(AskError::Nobody(_)) => *self = Self::alone().map_err(NoAnswer::Failure)?,
+                Err(AskError::Nobody(_)) => {
+                    *self = Self::alone(secrets.clone()).map_err(NoAnswer::Failure)?;
+                }
                 Err(AskError::Missing(text)) => return Err(NoAnswer::Missing(text)),
                 Err(error) => return Err(NoAnswer::Failure(Failure::failed(error))),
             }

@@ -17,9 +17,19 @@ use self::rules::{COMMANDS, CUT, Command, RULES, Rule};
 /// What stands for a secret.
 const MASK: &[u8] = b"***";
 
-/// Matches in one block. Whoever has more has them for making this slow, since each can take a look at all that
-/// follows: then nothing but the program's name is kept.
+/// Matches in one block. Whoever has more has them for making this slow: then nothing but the program's name
+/// is kept.
 const MATCHES_MAX: usize = 64;
+
+/// Bytes that patterns may look at in one block beyond the first look, each pattern's for itself, since whoever
+/// executes chooses the bytes and the reader of records waits. What needs more is kept like too many matches.
+const WORK_MAX: usize = 96 * 1024;
+
+/// What it costs to find a group in a byte of a match, in bytes that are only looked at: another machine does it.
+const CAPTURE_COST: usize = 32;
+
+/// What it costs to begin a look, in the same.
+const LOOK_COST: usize = 64;
 
 /// Which secrets are masked.
 #[derive(Clone, Debug)]
@@ -71,34 +81,77 @@ impl FromStr for Pattern {
 struct Obvious {
     /// Whether there is anything at all.
     sieve: Regex,
+    /// Where a rule may apply.
+    hint: Regex,
     rules: Vec<Regex>,
-    /// The programs, and their options.
-    commands: Vec<(Regex, Regex)>,
+    /// Whether a program and its option are there.
+    command: Regex,
+    commands: Vec<Known>,
     cut: Vec<Regex>,
 }
 
+/// A program's option.
+#[derive(Debug)]
+struct Known {
+    /// The program, if the option is anywhere behind it; otherwise it is in the option's pattern.
+    program: Option<Regex>,
+    option: Regex,
+}
+
 static OBVIOUS: LazyLock<Obvious> = LazyLock::new(|| {
-    let known = |pattern: &str| compile(pattern).expect("a test compiles all of them");
-    let alternatives = RULES.iter().map(|rule| rule.secret.to_owned());
-    let alternatives = alternatives.chain(COMMANDS.iter().map(|Command { name, option }| {
-        format!(r"(?:^|[\x00\s/])(?:{name})(?:[\x00\s](?s:.)*)?(?:{option})")
-    }));
-    let alternatives: Vec<String> = alternatives.collect();
-    let rule = |Rule { except, secret }: &Rule| match except {
-        Some(except) => known(&format!("{except}|{secret}")),
-        None => known(secret),
-    };
-    let program = |name: &str| known(&format!(r"(?:^|[\x00\s/])(?:{name})[\x00\s]"));
+    let secrets: Vec<&str> = RULES.iter().map(|rule| rule.secret).collect();
+    let hint = secrets.join("|");
+    let commands: Vec<String> = COMMANDS.iter().map(Command::pattern).collect();
+    let command = commands.join("|");
     Obvious {
-        sieve: known(&alternatives.join("|")),
-        rules: RULES.iter().map(rule).collect(),
-        commands: COMMANDS
-            .iter()
-            .map(|Command { name, option }| (program(name), known(option)))
-            .collect(),
+        sieve: known(&format!("{hint}|{command}")),
+        hint: known(&hint),
+        rules: RULES.iter().map(Rule::compiled).collect(),
+        command: known(&command),
+        commands: COMMANDS.iter().map(Command::compiled).collect(),
         cut: CUT.into_iter().map(known).collect(),
     }
 });
+
+impl Rule {
+    fn compiled(&self) -> Regex {
+        let Self { except, secret } = self;
+        match except {
+            Some(except) => known(&format!("{except}|{secret}")),
+            None => known(secret),
+        }
+    }
+}
+
+impl Command {
+    /// The program, whatever is between, and the option.
+    fn pattern(&self) -> String {
+        let Self { name, option, .. } = self;
+        let between = if self.anywhere {
+            r"(?:[\x00\s](?s:.)*)?"
+        } else {
+            ""
+        };
+        format!(r"(?:^|[\x00\s/])(?:{name}){between}(?:{option})")
+    }
+
+    fn compiled(&self) -> Known {
+        let Self { name, option, .. } = self;
+        let program = || known(&format!(r"(?:^|[\x00\s/])(?:{name})[\x00\s]"));
+        Known {
+            program: self.anywhere.then(program),
+            option: if self.anywhere {
+                known(option)
+            } else {
+                known(&self.pattern())
+            },
+        }
+    }
+}
+
+fn known(pattern: &str) -> Regex {
+    compile(pattern).expect("a test compiles all of them")
+}
 
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern).unicode(false).build()
@@ -116,77 +169,152 @@ impl Secrets {
     /// The arguments with their secrets masked; `None` if there are none. `truncated` says that the end is
     /// missing.
     pub fn mask(&self, arguments: &[u8], truncated: bool) -> Option<Vec<u8>> {
+        let found = self.find(arguments, truncated);
+        (!found.secrets.is_empty()).then(|| found.masked(arguments))
+    }
+
+    fn find(&self, arguments: &[u8], truncated: bool) -> Found {
         let mut found = Found::default();
+        let mut is_done = true;
         if let Some(obvious) = self.obvious {
-            obvious.find(arguments, truncated, &mut found);
+            is_done = obvious.find(arguments, truncated, &mut found).is_some();
         }
-        if !self.own.is_empty() {
+        if is_done && !self.own.is_empty() {
             let line: Vec<u8> = arguments
                 .iter()
                 .map(|&byte| if byte == 0 { b' ' } else { byte })
                 .collect();
-            for Pattern(pattern) in &self.own {
-                found.add(pattern, &line, 0);
-            }
+            let mut own = self.own.iter();
+            is_done = own.all(|Pattern(own)| found.matches(own, &line, 0).is_some());
         }
-        (!found.secrets.is_empty()).then(|| found.masked(arguments))
+        if !is_done {
+            let name = arguments.iter().position(|&byte| byte == 0);
+            found.secrets.push(name.unwrap_or(0)..arguments.len());
+        }
+        found
     }
 }
 
 impl Obvious {
-    fn find(&self, arguments: &[u8], truncated: bool, found: &mut Found) {
+    /// `None` if that is more work than it may be.
+    fn find(&self, arguments: &[u8], truncated: bool, found: &mut Found) -> Option<()> {
         if truncated {
             for cut in &self.cut {
-                found.add(cut, arguments, 0);
+                found.matches(cut, arguments, 0)?;
             }
         }
         if !self.sieve.is_match(arguments) {
-            return;
+            return Some(());
         }
-        for rule in &self.rules {
-            found.add(rule, arguments, 0);
+        self.follow_hints(arguments, found)?;
+        found.charge(arguments.len())?;
+        if !self.command.is_match(arguments) {
+            return Some(());
         }
-        for (program, option) in &self.commands {
-            if let Some(program) = program.find(arguments) {
+        for Known { program, option } in &self.commands {
+            let mut start = 0;
+            if let Some(program) = program {
+                found.charge(arguments.len())?;
+                let Some(program) = program.find(arguments) else {
+                    continue;
+                };
                 // With the character that ends its name.
-                found.add(option, arguments, program.end() - 1);
+                start = program.end() - 1;
+            }
+            found.add(option, arguments, start)?;
+        }
+        Some(())
+    }
+
+    /// Applies the rules to the arguments that have something, with what they need to see before them.
+    fn follow_hints(&self, arguments: &[u8], found: &mut Found) -> Option<()> {
+        found.charge(arguments.len())?;
+        let mut window = 0..0;
+        while let Some(hint) = self.hint.shortest_match_at(arguments, window.end) {
+            let next = around(arguments, hint);
+            if next.start > window.end {
+                self.apply(arguments, window, found)?;
+                window = next;
+            } else {
+                window.end = next.end;
+            }
+            if window.end == arguments.len() {
+                break;
             }
         }
+        self.apply(arguments, window, found)
+    }
+
+    fn apply(&self, arguments: &[u8], window: Range<usize>, found: &mut Found) -> Option<()> {
+        for rule in &self.rules {
+            found.add(rule, &arguments[..window.end], window.start)?;
+        }
+        Some(())
     }
 }
 
-/// Where there are secrets.
+/// The argument in which a match ends, between NULs, and an option before it: no rule looks further back.
+fn around(arguments: &[u8], end: usize) -> Range<usize> {
+    let is_end = |&byte: &u8| byte == 0;
+    let before = |at: usize| arguments[..at].iter().rposition(is_end);
+    let own = before(end.saturating_sub(1));
+    let option = own.map(|own| before(own).unwrap_or(0));
+    let begins = |start: &usize| {
+        let argument = &arguments[*start..];
+        argument
+            .strip_prefix(b"\0")
+            .unwrap_or(argument)
+            .starts_with(b"-")
+    };
+    let start = option.filter(begins).or(own).unwrap_or(0);
+    let rest = arguments[end..].iter().position(is_end);
+    start..rest.map_or(arguments.len(), |length| end + length)
+}
+
+/// Where there are secrets, and what finding them has cost. What adds to it returns `None` when that is too much.
 #[derive(Default)]
 struct Found {
     secrets: Vec<Range<usize>>,
     matches: usize,
+    work: usize,
 }
 
 impl Found {
-    /// Adds what a pattern finds from `start` on.
-    fn add(&mut self, pattern: &Regex, arguments: &[u8], start: usize) {
-        let Some(rest) = arguments.get(start..) else {
-            return;
-        };
-        let left = MATCHES_MAX.saturating_sub(self.matches);
-        for captures in pattern.captures_iter(rest).take(left) {
+    /// Allows work before it is done.
+    fn charge(&mut self, work: usize) -> Option<()> {
+        let sum = self.work.saturating_add(work);
+        if sum > WORK_MAX {
+            return None;
+        }
+        self.work = sum;
+        Some(())
+    }
+
+    /// Adds what a pattern finds from `start` on, and charges the look.
+    fn add(&mut self, pattern: &Regex, arguments: &[u8], start: usize) -> Option<()> {
+        self.charge(arguments.len() - start + LOOK_COST)?;
+        self.matches(pattern, arguments, start)
+    }
+
+    /// Adds what a pattern finds from `start` on, and charges the matches.
+    fn matches(&mut self, pattern: &Regex, arguments: &[u8], start: usize) -> Option<()> {
+        let rest = &arguments[start..];
+        for whole in pattern.find_iter(rest) {
             self.matches += 1;
-            let mut groups = captures.iter();
-            let whole = groups.next().flatten();
-            let secret = if captures.len() > 1 {
-                groups.flatten().next()
-            } else {
-                whole
-            };
-            if let Some(secret) = secret {
-                self.secrets
-                    .push(start + secret.start()..start + secret.end());
+            if self.matches >= MATCHES_MAX {
+                return None;
             }
+            let secret = if pattern.captures_len() > 1 {
+                self.charge(whole.len() * CAPTURE_COST)?;
+                let captures = pattern.captures_at(rest, whole.start());
+                captures.and_then(|captures| captures.iter().skip(1).flatten().next())
+            } else {
+                Some(whole)
+            };
+            let range = secret.map(|secret| start + secret.start()..start + secret.end());
+            self.secrets.extend(range);
         }
-        if self.matches >= MATCHES_MAX {
-            let name = arguments.iter().position(|&byte| byte == 0);
-            self.secrets.push(name.unwrap_or(0)..arguments.len());
-        }
+        Some(())
     }
 
     /// Every part of an argument that a secret covers becomes one mask.

@@ -4,17 +4,30 @@
 //! group covers is the secret; where none took part in a match, there is none; a pattern without groups is one
 //! as a whole.
 
-/// Words that name a secret wherever something follows them.
-macro_rules! secret {
+/// Words that name a secret, in options and elsewhere.
+macro_rules! words {
     () => {
-        "(?i:password|passwd|passphrase|token|secret|api[_-]?key|access[_-]?key|secret[_-]?key|[_.-]pass)"
+        "password|passwd|passphrase|token|secret|api[_-]?key|access[_-]?key|secret[_-]?key"
     };
 }
 
-/// Options that are followed by a secret.
+/// What names a secret wherever something follows it.
+macro_rules! secret {
+    () => {
+        concat!("(?i:", words!(), "|[_.-]pass)")
+    };
+}
+
+/// Options that are followed by a secret, with what may stand before the word: `db-`, or `access` before a
+/// capital letter.
 macro_rules! option {
     () => {
-        "(?i:password|passwd|passphrase|token|secret|api-?key|access-?key|secret-?key|auth|authorization)"
+        concat!(
+            "(?:(?:[A-Za-z0-9_.-]*[_.-])?(?i:",
+            words!(),
+            "|auth|authorization|bearer)",
+            "|[A-Za-z0-9_.-]*[a-z0-9](?:Password|Passwd|Passphrase|Token|Secret|ApiKey|AccessKey|SecretKey))"
+        )
     };
 }
 
@@ -28,7 +41,7 @@ macro_rules! variable {
 /// A value in a command line within an argument: as a shell or the query of a URL ends it.
 macro_rules! word {
     () => {
-        r#"(?:\\?"([^"\x00]+)|\\?'([^'\x00]+)|([^\x00\s&;"']+))"#
+        r#"(?:\\?"([^"\x00]+)|\\?'([^'\x00]+)|((?:[^\x00\s&;"'\\]|\\[^\x00])+))"#
     };
 }
 
@@ -46,12 +59,13 @@ const fn always(secret: &'static str) -> Rule {
 }
 
 /// Whatever may stand anywhere.
-pub(super) const RULES: [Rule; 17] = [
-    // `--password VALUE`: what begins like an option is one. Nothing follows `--no-password`.
+pub(super) const RULES: [Rule; 18] = [
+    // `--password VALUE`: what begins with two hyphens is the next option, since `--password` alone asks for
+    // one. Nothing follows `--no-password`.
     Rule {
         except: Some(r"(?:^|\x00)--(?:no|ask|prompt)-[^\x00]*"),
         secret: concat!(
-            r"(?:^|\x00)--?(?:[A-Za-z0-9_.-]*[_.-])?",
+            r"(?:^|\x00)--?",
             option!(),
             r"\x00([^\x00-][^\x00]*|-[^\x00-][^\x00]+)"
         ),
@@ -60,14 +74,17 @@ pub(super) const RULES: [Rule; 17] = [
     Rule {
         except: Some(r"\s--(?:no|ask|prompt)-[^\x00\s]*"),
         secret: concat!(
-            r"\s--(?:[A-Za-z0-9_.-]*[_.-])?",
+            r"\s--",
             option!(),
             r#"\s+(?:\\?"([^"\x00]+)|\\?'([^'\x00]+)|([^\x00\s&;"'-][^\x00\s&;"']*))"#
         ),
     },
     // The same with names that are something else behind a single hyphen.
     always(r"(?:^|\x00)--(?i:pass)[\x00=]([^\x00-][^\x00]*|-[^\x00-][^\x00]+)"),
-    always(r"(?:^|\x00)--?(?:[A-Za-z0-9_.-]*[_.-])?(?i:auth|authorization)=([^\x00]+)"),
+    always(r"(?:^|\x00)--?(?:[A-Za-z0-9_.-]*[_.-])?(?i:auth|authorization|bearer)=([^\x00]+)"),
+    // A path there is a working directory.
+    always(r"(?:^|\x00)--(?:[A-Za-z0-9_.-]*[_.-])?(?i:pwd)[\x00=]([^\x00/.-][^\x00]*)"),
+    always(r"\s--(?:[A-Za-z0-9_.-]*[_.-])?(?i:pwd)[\s=]([^\x00\s/.-][^\x00\s]*)"),
     // `NAME=VALUE` as a whole argument, unless it is a script.
     Rule {
         except: Some(r"\x00-[a-z]*c\x00"),
@@ -81,15 +98,22 @@ pub(super) const RULES: [Rule; 17] = [
     },
     always(concat!("(?:", secret!(), "|", variable!(), ")=", word!())),
     always(concat!(r"(?i:\bpass)=", word!())),
-    // JSON, in quotes that may be escaped.
-    always(concat!(secret!(), r#"\\?"\s*:\s*\\?"([^"\x00\\]+)"#)),
-    // `scheme://user:SECRET@host`.
-    always(r"://[^\x00\s/?#:@]*:([^\x00\s/]+)@"),
+    // JSON, in quotes that may be escaped, and what a script may have of it.
+    always(concat!(
+        secret!(),
+        r#"(?:"\s*:\s*"((?:[^"\x00\\]|\\[^\x00])+)|\\"\s*:\s*\\"([^"\x00\\]+)|'\s*:\s*'([^'\x00]+))"#
+    )),
+    // `scheme://user:SECRET@host`. Digits and a slash are a port and a path.
+    always(concat!(
+        r"://[^\x00\s/?#:@\[]*:",
+        r#"(?:([^\x00\s/]+)|([^\x00\s/"'`?#]*[^\x00\s/"'`?#0-9][^\x00\s/"'`?#]*/[^\x00\s"'`?#]*))@"#
+    )),
     // Headers.
     always(concat!(
         r"(?i:authorization\s*[:=]\s*(?:(?:bearer|basic|token|digest|negotiate|apikey)\s+)?)",
         r#"([^\x00\s"'][^\x00"']*)"#
     )),
+    always(r#"(?i:\bcookie\s*:\s*)[^\x00\s"'=;]+=([^\x00"']+)"#),
     always(r"(?i:\bbearer\s+)([A-Za-z0-9._~+/=-]{8,})"),
     always(concat!(
         r"(?i:\bx-[a-z0-9-]*(?:token|key|secret|auth)|\b(?:private|job|deploy|api)-(?:token|key))",
@@ -101,12 +125,6 @@ pub(super) const RULES: [Rule; 17] = [
         "((?:0x)?[0-9A-Fa-f]{32}[0-9A-Fa-f]*|[A-Za-z0-9+=_-][A-Za-z0-9+/=_-]{40}[A-Za-z0-9+/=_-]*)"
     )),
     always(r"[\x00\s]pass:([^\x00\s]+)"),
-    // `sshpass -p SECRET ssh -p 22`: its options end where the command begins.
-    always(r"(?:^|[\x00\s/])sshpass(?:\x00-[a-oq-z][^\x00]*)*\x00-p\x00?([^\x00]+)"),
-    always(concat!(
-        r"(?:^|[\x00\s/])sshpass(?:\s+-[a-oq-z][^\x00\s]*)*\s+-p\s*",
-        word!()
-    )),
     always(concat!(
         "(?:AKIA|ASIA)[0-9A-Z]{16}|gh[opsur]_[A-Za-z0-9]{16}[A-Za-z0-9]*|github_pat_[A-Za-z0-9_]{16}[A-Za-z0-9_]*",
         "|glpat-[A-Za-z0-9_-]{16}[A-Za-z0-9_-]*|xox[abeprs]-[A-Za-z0-9-]{8}[A-Za-z0-9-]*",
@@ -119,32 +137,61 @@ pub(super) const RULES: [Rule; 17] = [
 pub(super) struct Command {
     /// The program's name, as the last part of a word.
     pub(super) name: &'static str,
-    /// The option, which may stand anywhere behind it.
+    /// The option.
     pub(super) option: &'static str,
+    /// Whether it may stand anywhere behind the name, rather than right there.
+    pub(super) anywhere: bool,
+}
+
+const fn anywhere(name: &'static str, option: &'static str) -> Command {
+    let anywhere = true;
+    Command {
+        name,
+        option,
+        anywhere,
+    }
+}
+
+const fn adjacent(name: &'static str, option: &'static str) -> Command {
+    let anywhere = false;
+    Command {
+        name,
+        option,
+        anywhere,
+    }
 }
 
 /// Programs with options of their own.
-pub(super) const COMMANDS: [Command; 5] = [
-    Command {
-        name: "(?:mysql|mariadb)[a-z_-]*",
-        option: r"[\x00\s]-p([^\x00\s]+)",
-    },
-    Command {
-        name: "curl",
-        option: r"\x00(?:-[fgiIjkLnNqsSvO0-9]*[uU]|--(?:proxy-)?user)[\x00=]?[^\x00:]*:([^\x00]+)",
-    },
-    Command {
-        name: "curl",
-        option: r#"\s(?:-[fgiIjkLnNqsSvO0-9]*[uU]|--(?:proxy-)?user)[\s=]*["']?[^\x00\s:"']*:([^\x00\s"']+)"#,
-    },
-    Command {
-        name: "redis-cli",
-        option: r"[\x00\s]-a[\x00\s]([^\x00\s]+)",
-    },
-    Command {
-        name: r"(?:docker|podman)[\x00\s]login",
-        option: r"[\x00\s]-p[\x00\s]?([^\x00\s]+)",
-    },
+pub(super) const COMMANDS: [Command; 6] = [
+    anywhere("(?:mysql|mariadb)[a-z_-]*", r"[\x00\s]-p([^\x00\s]+)"),
+    // Users' passwords, and cookies: one without `=` is a file of them.
+    anywhere(
+        "curl",
+        concat!(
+            r"\x00(?:-[fgiIjkLnNqsSvO0-9]*[uU]|--(?:proxy-)?user)[\x00=]?[^\x00:]*:([^\x00]+)",
+            r#"|\s(?:-[fgiIjkLnNqsSvO0-9]*[uU]|--(?:proxy-)?user)[\s=]*["']?[^\x00\s:"']*:([^\x00\s"']+)"#,
+            r"|\x00(?:-[fgiIjkLnNqsSvO0-9]*b\x00?|--cookie[\x00=])[^\x00=]*=([^\x00]+)",
+            r"|\s(?:-[fgiIjkLnNqsSvO0-9]*b\s*|--cookie[\s=]\s*)",
+            r#"(?:"[^"\x00=]*=([^"\x00]+)|'[^'\x00=]*=([^'\x00]+)|[^\x00\s=;"']*=([^\x00\s;"']+))"#
+        ),
+    ),
+    anywhere("redis-cli", r"[\x00\s]-a[\x00\s]([^\x00\s]+)"),
+    anywhere(
+        r"(?:docker|podman)(?:[\x00\s]+-[^\x00\s]*(?:[\x00\s]+[^\x00\s-][^\x00\s]*)?)*[\x00\s]+login",
+        r"[\x00\s]-p[\x00\s]?([^\x00\s]+)",
+    ),
+    // `sshpass -p SECRET ssh -p 22`: its options end where the command begins.
+    adjacent(
+        "sshpass",
+        r"(?:\x00(?:-[Pfd]\x00[^\x00]+|-[a-oq-zA-Z][^\x00]*))*\x00-p\x00?([^\x00]+)",
+    ),
+    adjacent(
+        "sshpass",
+        concat!(
+            r"(?:\s+(?:-[Pfd]\s+[^\x00\s]+|-[a-oq-zA-Z][^\x00\s]*))*\s+-p\s*",
+            word!()
+        ),
+    ),
 ];
 
 /// What a secret looks like that a block was cut in, where the rules above need its end.
@@ -154,7 +201,7 @@ pub(super) const CUT: [&str; 2] = [
         r"|xox[abeprs]-[A-Za-z0-9-]*|eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?|-----BEGIN [^\x00]*)\z"
     ),
     concat!(
-        r"(?:(?i:\bbearer\s+)([^\x00\s]+)|://[^\x00\s/?#:@]*:([^\x00\s/]+)",
+        r"(?:(?i:\bbearer\s+)([^\x00\s]+)|://[^\x00\s/?#:@\[]*:(?:([^\x00\s/]+)|([^\x00\s/?#]*[^\x00\s/?#0-9][^\x00\s/?#]*/[^\x00\s?#]*))",
         r"|(?i:private-?key)[\x00=]([A-Za-z0-9+=_-][A-Za-z0-9+/=_-]*))\z"
     ),
 ];

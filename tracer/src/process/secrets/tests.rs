@@ -190,6 +190,199 @@ fn what_only_resembles_a_secret_stays() {
 }
 
 #[test]
+fn names_and_quotes_that_people_use_besides_are_known() {
+    for (line, expected) in [
+        ("app|--api_key|X|y", "app|--api_key|***|y"),
+        ("app|--secret_key|X", "app|--secret_key|***"),
+        ("app|--accessToken|X|y", "app|--accessToken|***|y"),
+        (
+            "sh|-c|app --accessToken X y",
+            "sh|-c|app --accessToken *** y",
+        ),
+        ("app|--dbPassword=X|y", "app|--dbPassword=***|y"),
+        ("app|--pwd=X|y", "app|--pwd=***|y"),
+        ("app|--db-pwd|X y|z", "app|--db-pwd|***|z"),
+        ("sh|-c|app --pwd=X y", "sh|-c|app --pwd=*** y"),
+        ("curl|--oauth2-bearer|X|h", "curl|--oauth2-bearer|***|h"),
+        (
+            "sh|-c|curl --oauth2-bearer X h",
+            "sh|-c|curl --oauth2-bearer *** h",
+        ),
+        (
+            "python|-c|f({'password': 'x y'})",
+            "python|-c|f({'password': '***'})",
+        ),
+        (r#"app|{"password": "x"}"#, r#"app|{"password": "***"}"#),
+        (
+            r#"app|{"password": "x\"y\\z", "a": 1}"#,
+            r#"app|{"password": "***", "a": 1}"#,
+        ),
+        (
+            r#"sh|-c|app "{\"token\": \"x\"}""#,
+            r#"sh|-c|app "{\"token\": \"***\"}""#,
+        ),
+        (
+            r"sh|-c|DB_PASSWORD=my\ secret app",
+            "sh|-c|DB_PASSWORD=*** app",
+        ),
+        (r"sh|-c|TOKEN=a\;b; app", "sh|-c|TOKEN=***; app"),
+    ] {
+        assert_eq!(masked(line), expected, "of {line}");
+    }
+}
+
+#[test]
+fn passwords_in_urls_may_have_slashes_and_cookies_are_secrets() {
+    for (line, expected) in [
+        ("psql|postgres://u:pa/ss@h", "psql|postgres://u:***@h"),
+        (
+            "psql|postgres://u:p/a/s@s@h/db",
+            "psql|postgres://u:***@h/db",
+        ),
+        (
+            "x|a://u:p@h1/x,a://u:q@h2/",
+            "x|a://u:***@h1/x,a://u:***@h2/",
+        ),
+        (
+            "curl|-H|Cookie: sid=abc; t=x|h",
+            "curl|-H|Cookie: sid=***|h",
+        ),
+        (
+            "sh|-c|curl -H 'cookie: a=b' h",
+            "sh|-c|curl -H 'cookie: a=***' h",
+        ),
+        ("curl|-b|sid=abc; t=x|h", "curl|-b|sid=***|h"),
+        ("curl|-sbsid=abc|h", "curl|-sbsid=***|h"),
+        ("curl|--cookie|sid=abc|h", "curl|--cookie|sid=***|h"),
+        ("curl|--cookie=sid=abc|h", "curl|--cookie=sid=***|h"),
+        ("sh|-c|curl -b sid=abc h", "sh|-c|curl -b sid=*** h"),
+        (
+            "sh|-c|curl -b 'sid=abc; t=x' h",
+            "sh|-c|curl -b 'sid=***' h",
+        ),
+        (
+            "docker|--config|x|login|-p|s3",
+            "docker|--config|x|login|-p|***",
+        ),
+        (
+            "sh|-c|docker -D login -p s3",
+            "sh|-c|docker -D login -p ***",
+        ),
+        (
+            "sshpass|-P|prompt|-p|x|ssh|-p|22",
+            "sshpass|-P|prompt|-p|***|ssh|-p|22",
+        ),
+        (
+            "sh|-c|sshpass -P prompt -p x ssh",
+            "sh|-c|sshpass -P prompt -p *** ssh",
+        ),
+        (
+            "sh|-c|which sshpass; sshpass -p x ssh",
+            "sh|-c|which sshpass; sshpass -p *** ssh",
+        ),
+    ] {
+        assert_eq!(masked(line), expected, "of {line}");
+    }
+}
+
+#[test]
+fn neighbours_of_the_wider_rules_stay() {
+    for line in [
+        "mysql|--password|--secret",
+        "env|PWD=/srv|OLDPWD=/|cmd",
+        "apptainer|run|--pwd|/srv|x",
+        "apptainer|run|--pwd=/srv|x",
+        "sh|-c|apptainer run --pwd /srv x",
+        "app|--maxtoken|5",
+        "app|--tokens|5",
+        "app|--accessTokenFile|/x",
+        "curl|http://[::1]:8080/a@b",
+        "curl|http://h:80/a/b@c",
+        "npm|http://h:4873/@scope/x@1",
+        "git|clone|ssh://git@h:22/x@y",
+        "curl|-b|cookies.txt|https://h/?a=b",
+        "curl|--cookie-jar|a=b|h",
+        "sh|-c|curl -b cookies.txt https://h/?a=b",
+        "app|-b|a=b",
+        "git|commit|-m|fix the cookie: it was stale",
+        "python|-c|f({'passwords': 'x'})",
+        "docker|--config|x|run|-p|80:80|login",
+        "sshpass|-e|ssh|-p|22|host",
+        "sshpass|-f|file|ssh|-p|22|host",
+        "sh|-c|sshpass -e ssh -p 22 host",
+    ] {
+        assert_eq!(masked(line), line);
+    }
+}
+
+/// What makes masking slow, 32 KiB of it.
+fn slow() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let pieces = [
+        "authorization: bearer x",
+        "authorization: bearer xxxxxxxxxxxxxxxx ",
+        "--password\0x\0",
+        "--no-password\0x\0",
+        "a token=x\0",
+        "PASSWORD=",
+        "://a:",
+        "://a:b@",
+        "://a:b/",
+        "curl -u a:b ",
+        "curl\0-b\0a=b\0",
+        "docker -x ",
+        "sshpass -P ",
+        "x-token",
+        "eyJaaaaa.",
+        "AKIAIOSFODNN7EXAMPLE",
+        "-----BEGIN ",
+        "password\": \"\\",
+        "token=x\0 a b c d e f g h i j k l m n o p q r s t u v w x y z\0",
+    ];
+    pieces.into_iter().flat_map(|piece| {
+        let all = piece.repeat(32768 / piece.len());
+        // One secret at the end, and one that is as long as it can be.
+        let end = format!("{}curl\0-u\0a:b\0--token=c\0", "a ".repeat(16000));
+        let long = format!("{piece}{}", "a".repeat(32000));
+        [all, end, long].map(|block| (piece, format!("app\0{block}").into_bytes()))
+    })
+}
+
+#[test]
+fn no_bytes_cost_more_work_than_is_allowed() {
+    for (piece, block) in slow() {
+        for truncated in [false, true] {
+            let found = Secrets::default().find(&block, truncated);
+            assert!(found.work <= WORK_MAX, "{piece}: {}", found.work);
+            assert!(found.matches <= MATCHES_MAX, "{piece}: {}", found.matches);
+        }
+    }
+}
+
+#[test]
+fn what_would_be_too_much_work_keeps_the_name_of_the_program_alone() {
+    let block = block(&format!("app|--token={}|x", "a".repeat(32000)));
+    assert_eq!(
+        Secrets::default().mask(&block, false).unwrap(),
+        b"app\0***\0***\0"
+    );
+}
+
+#[test]
+fn one_secret_in_a_large_block_is_masked_alone() {
+    let classes = "lib.jar:".repeat(3500);
+    let line = format!("java|-cp|{classes}|-Ddb.password=hunter2|Main");
+    let expected = format!("java|-cp|{classes}|-Ddb.password=***|Main");
+    assert!(masked(&line) == expected);
+}
+
+#[test]
+fn secrets_far_from_each_other_are_all_masked() {
+    let line = "app|--token|a|b|c|d|--password=e|f|g|h|https://u:i@j|k";
+    let expected = "app|--token|***|b|c|d|--password=***|f|g|h|https://u:***@j|k";
+    assert_eq!(masked(line), expected);
+}
+
+#[test]
 fn a_secret_that_was_cut_is_masked() {
     let secrets = Secrets::default();
     for (cut, expected) in [
@@ -199,6 +392,7 @@ fn a_secret_that_was_cut_is_masked() {
         (b"app\0ghp_abc", b"app\0***"),
         (b"app\0eyJhbGci.eyJ", b"app\0***"),
         (b"app\0https://tom:hun", b"app\0https://tom:***"),
+        (b"app\0https://tom:hu/n", b"app\0https://tom:***"),
         (b"app\0-----BEGIN RSA PRI", b"app\0***"),
     ] {
         let masked = secrets.mask(cut, true).unwrap_or_default();
