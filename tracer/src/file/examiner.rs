@@ -337,6 +337,7 @@ mod tests {
         let mut examiner = Examiner {
             size_limit: 1000,
             reader: Reader::new(u64::MAX),
+            users: Users::default(),
             packages: Packages::default(),
             counts: Arc::default(),
             offset: WallOffset::measure(),

@@ -25,8 +25,9 @@ pub(super) struct Users {
 impl Users {
     /// The users of a root; `None` if it has no list of them.
     pub(super) fn of(&mut self, root: &Root) -> Option<Arc<Names>> {
-        let text = root.read(b"/etc/passwd", LONGEST).ok()?;
-        let names = passwd::parse(&String::from_utf8(text).ok()?, LINES);
+        let lines = root.lines(b"/etc/passwd", LONGEST).ok()?.take(LINES);
+        let lines: Vec<Vec<u8>> = lines.collect::<Result<_, _>>().ok()?;
+        let names = passwd::parse(str::from_utf8(&lines.join(&b'\n')).ok()?);
         if let Some(known) = self.recent.iter().find(|known| ***known == names) {
             return Some(Arc::clone(known));
         }

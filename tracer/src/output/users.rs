@@ -88,7 +88,7 @@ impl Users {
             .ok();
         if modified.is_none() || modified != self.modified {
             self.names = fs::read_to_string(file)
-                .map(|text| passwd::parse(&text, usize::MAX))
+                .map(|text| passwd::parse(&text))
                 .unwrap_or_default();
             self.modified = modified;
         }
