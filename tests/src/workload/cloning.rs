@@ -72,8 +72,8 @@ pub(super) fn reap_all() -> io::Result<()> {
 pub(super) fn await_end(pid: Pid) -> io::Result<()> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?,
-        // It has even been waited for.
-        Err(Errno::SRCH) => return Ok(()),
+        // It has even been waited for; before 6.15 the latter, if that is just being done.
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(()),
         Err(errno) => return Err(errno.into()),
     };
     Ok(())
