@@ -30,9 +30,10 @@ struct Line<'a> {
     tracer: Option<Details<'a>>,
 }
 
+/// What a line tells.
 #[derive(Debug, Deserialize)]
-struct What<'a> {
-    action: &'a str,
+pub(crate) struct What<'a> {
+    pub(crate) action: &'a str,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::account::What;
 use crate::workload::mix::plan;
 
 /// How a crowd's processes are named.
@@ -31,11 +32,6 @@ struct Line<'a> {
     process: Option<Process<'a>>,
     #[serde(borrow)]
     tracer: Option<Details<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct What<'a> {
-    action: &'a str,
 }
 
 #[derive(Debug, Deserialize)]

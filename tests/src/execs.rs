@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use crate::account::What;
+
 /// Which program was executed, and with what.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Program {
@@ -25,11 +27,6 @@ struct Line<'a> {
     #[serde(borrow)]
     process: Option<Process<'a>>,
     tracer: Option<Details>,
-}
-
-#[derive(Debug, Deserialize)]
-struct What<'a> {
-    action: &'a str,
 }
 
 #[derive(Debug, Deserialize)]

@@ -58,20 +58,20 @@ impl Program {
             .strip_prefix(b"memfd:")
             .filter(|_| self.memfd);
         let executable = executable.unwrap_or(&self.executable);
-        is_comm(name, base(executable))
+        is_comm(name, base_name(executable))
             || is_comm(name, self.invoked_as.as_bytes())
             || is_comm(self.invoked_as.as_bytes(), name)
-            || is_comm(name, base(&self.script))
+            || is_comm(name, base_name(&self.script))
     }
 }
 
 /// What the first argument says that the program is: a login shell has a dash before its name.
 fn claimed(first: &[u8]) -> &[u8] {
-    base(first.strip_prefix(b"-").unwrap_or(first))
+    base_name(first.strip_prefix(b"-").unwrap_or(first))
 }
 
-/// What follows the last slash.
-fn base(path: &[u8]) -> &[u8] {
+/// What follows the last slash of a path.
+pub fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 

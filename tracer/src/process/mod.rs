@@ -2,7 +2,7 @@
 pub mod cause;
 pub mod cgroup;
 mod cgroups;
-mod claims;
+pub mod claims;
 pub mod content;
 mod contents;
 pub mod fingerprint;

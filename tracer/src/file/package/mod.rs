@@ -16,6 +16,7 @@ use self::dpkg::Dpkg;
 use super::digest::{Digests, Reader};
 use super::found::Found;
 use super::root::{Root, is_same_file};
+use crate::process::claims::base_name;
 use crate::process::content::{Origin, Package};
 
 /// Longer names, versions and architectures are those of a broken database.
@@ -121,11 +122,6 @@ impl Question<'_> {
     fn base_name(&self) -> &[u8] {
         base_name(self.path)
     }
-}
-
-fn base_name(path: &[u8]) -> &[u8] {
-    let slash = path.iter().rposition(|&byte| byte == b'/');
-    &path[slash.map_or(0, |slash| slash + 1)..]
 }
 
 /// What all databases of a root say together.
