@@ -39,8 +39,20 @@ pub mod kind {
     /// [`Subflow`](super::Subflow): a path of a Multipath TCP connection is established.
     pub const SUBFLOW: u16 = 15;
 
+    /// [`Flow`](super::Flow): the first datagram between a socket and a peer.
+    pub const FLOW: u16 = 16;
+    /// [`DatagramSocket`](super::DatagramSocket): a process sends or receives with a datagram socket for the
+    /// first time (tracepoint mode only).
+    pub const DATAGRAM_OWNER: u16 = 17;
+    /// [`DatagramSocket`](super::DatagramSocket): a datagram socket is closed.
+    pub const DATAGRAM_CLOSE: u16 = 18;
+    /// [`Dns`](super::Dns): something was sent to port 53, or came from there.
+    pub const DNS: u16 = 19;
+    /// [`SocketCreated`](super::SocketCreated): a process opened a raw or a packet socket.
+    pub const SOCKET_CREATED: u16 = 20;
+
     /// One more than the highest kind: the length of the table of loss counters.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 21;
 }
 
 /// The first bytes of every record.
@@ -433,7 +445,126 @@ pub struct CgroupAttach {
     pub path: [u8; CGROUP_PATH_MAX],
 }
 
+/// A datagram socket and one of its peers: the key of the map `FLOWS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Address of the kernel's `struct sock`.
+    pub socket: u64,
+    /// In network byte order, IPv4 as IPv4-mapped.
+    pub peer: [u8; 16],
+    /// 0 for a protocol without ports.
+    pub peer_port: u16,
+    /// `sk_protocol`, e.g. `IPPROTO_UDP` (17).
+    pub protocol: u16,
+    /// Tells sockets apart that had the same address one after the other.
+    pub generation: u32,
+}
+
+/// What a flow has carried so far: the value in the map `FLOWS`. The payload is that of the transport protocol.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowTotals {
+    /// Datagrams that this socket handed to IP.
+    pub sent_packets: u64,
+    /// Their payload.
+    pub sent_bytes: u64,
+    /// Datagrams that came.
+    pub received_packets: u64,
+    /// Their payload.
+    pub received_bytes: u64,
+    /// `CLOCK_BOOTTIME`, in nanoseconds, of the last one.
+    pub last_ns: u64,
+}
+
+/// [`Header::flags`] of a [`Flow`] or a [`Dns`]: the datagram came, rather than being sent.
+pub const FLOW_RECEIVED: u16 = 1;
+/// [`Header::flags`] of a [`Flow`] or a [`Dns`]: seen where no process is known; the task is zero.
+pub const FLOW_NO_TASK: u16 = 2;
+
+/// The first datagram between a socket and a peer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Kind [`kind::FLOW`].
+    pub header: Header,
+    /// Where its totals are found.
+    pub key: FlowKey,
+    /// Who sent or received it.
+    pub task: Task,
+    /// As the datagram has them, rather than the socket; the state means nothing.
+    pub endpoints: Endpoints,
+}
+
+/// A moment of a datagram socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramSocket {
+    /// Kind [`kind::DATAGRAM_OWNER`] or [`kind::DATAGRAM_CLOSE`].
+    pub header: Header,
+    /// As [`FlowKey::socket`].
+    pub socket: u64,
+    /// As [`FlowKey::generation`], before the close.
+    pub generation: u32,
+    /// Always zero.
+    pub padding: u32,
+    /// Who; zero at a close.
+    pub task: Task,
+}
+
+/// [`Header::flags`] of a [`Dns`]: part of a stream, rather than a datagram.
+pub const DNS_STREAM: u16 = 4;
+
+/// Longest payload in a [`Dns`], in bytes.
+pub const DNS_MAX: usize = 4096;
+
+/// Something was sent to port 53, or came from there. What was sent follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Dns {
+    /// Kind [`kind::DNS`].
+    pub header: Header,
+    /// As [`FlowKey::socket`], or [`Socket::socket`].
+    pub socket: u64,
+    /// Who sent or received it.
+    pub task: Task,
+    /// As [`Flow::endpoints`].
+    pub endpoints: Endpoints,
+    /// Length of what follows, in bytes.
+    pub length: u32,
+    /// Length of what was sent, in bytes: more where the end is cut.
+    pub sent_length: u32,
+}
+
+/// A process opened a raw or a packet socket: it can see or forge traffic.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SocketCreated {
+    /// Kind [`kind::SOCKET_CREATED`].
+    pub header: Header,
+    /// Address of the kernel's `struct sock`; 0 if it could not be read.
+    pub socket: u64,
+    /// Who.
+    pub task: Task,
+    /// Inode number of the network namespace; 0 if it could not be read.
+    pub netns: u32,
+    /// `AF_INET` (2), `AF_INET6` (10) or `AF_PACKET` (17).
+    pub family: u16,
+    /// `SOCK_DGRAM` (2), `SOCK_RAW` (3) or `SOCK_PACKET` (10).
+    pub socket_type: u16,
+    /// As passed to `socket`: a protocol of IP, or for `AF_PACKET` an EtherType in host byte order (0: none yet).
+    pub protocol: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
 const _: () = {
+    assert!(size_of::<FlowKey>() == 32);
+    assert!(size_of::<FlowTotals>() == 40);
+    assert!(size_of::<Flow>() == 152);
+    assert!(size_of::<DatagramSocket>() == 88);
+    assert!(size_of::<Dns>() == 136);
+    assert!(size_of::<SocketCreated>() == 96);
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<CgroupId>() == 16);
     assert!(size_of::<Membership>() == 48);

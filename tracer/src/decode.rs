@@ -92,6 +92,7 @@ macro_rules! field {
     };
 }
 
+mod datagram;
 mod exec;
 
 /// The bytes at `offset` of a record.
@@ -126,6 +127,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::CGROUP_MKDIR => cgroup_mkdir(bytes, time),
         kind::CGROUP_RMDIR => cgroup_rmdir(bytes, time),
         kind::CGROUP_ATTACH => cgroup_attach(bytes, time),
+        kind::FLOW => datagram::flow(bytes, time),
+        kind::DATAGRAM_OWNER => datagram::owner(bytes, time),
+        kind::DATAGRAM_CLOSE => datagram::close(bytes, time),
+        kind::DNS => datagram::dns(bytes, time),
+        kind::SOCKET_CREATED => datagram::socket_created(bytes, time),
         kind => Err(DecodeError::UnknownKind { kind }),
     }
 }

@@ -409,6 +409,101 @@ pub struct Privileges {
     pub capabilities: bool,
 }
 
+/// A datagram socket and one of its peers, as the kernel programs count them. Never printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Which socket.
+    pub socket: DatagramSocketId,
+    /// Address of the peer, IPv4 as IPv4-mapped.
+    pub peer: [u8; 16],
+    /// 0 for a protocol without ports.
+    pub peer_port: u16,
+    /// The number of the protocol above IP.
+    pub protocol: u16,
+}
+
+/// A datagram socket. Never printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DatagramSocketId {
+    /// Address of the kernel's socket.
+    pub socket: SocketId,
+    /// Tells sockets apart that had that address one after the other; the same socket may get another.
+    pub generation: u32,
+}
+
+/// What a flow of datagrams has carried so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowTotals {
+    /// Datagrams sent.
+    pub sent_packets: u64,
+    /// Their payload, in bytes.
+    pub sent_bytes: u64,
+    /// Datagrams received.
+    pub received_packets: u64,
+    /// Their payload, in bytes.
+    pub received_bytes: u64,
+    /// When the last one was seen.
+    pub last: BootTime,
+}
+
+/// The first datagram between a socket and a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Where its totals are found.
+    pub key: FlowKey,
+    /// Who sent or received it, where a process is known.
+    pub task: Option<Task>,
+    /// As the datagram has them.
+    pub endpoints: Endpoints,
+    /// Whether it came, rather than being sent.
+    pub received: bool,
+}
+
+/// Something that was sent to port 53, or came from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsPayload<'a> {
+    /// Through which socket.
+    pub socket: SocketId,
+    /// Who sent or received it, where a process is known.
+    pub task: Option<Task>,
+    /// Between which ends.
+    pub endpoints: Endpoints,
+    /// A datagram, or part of a stream.
+    pub transport: Transport,
+    /// Whether it came, rather than being sent.
+    pub received: bool,
+    /// A message; of a stream, what was sent or received at once.
+    pub bytes: &'a [u8],
+    /// Whether `bytes` lack their end.
+    pub truncated: bool,
+}
+
+/// What kind of socket can see or forge traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RawFamily {
+    /// `AF_INET`, `SOCK_RAW`.
+    Ipv4,
+    /// `AF_INET6`, `SOCK_RAW`.
+    Ipv6,
+    /// `AF_PACKET`, of any type.
+    Packet,
+}
+
+/// A process opened a raw or a packet socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawSocket {
+    /// Which one; `None` if it could not be read.
+    pub socket: Option<SocketId>,
+    /// Who.
+    pub task: Task,
+    /// Inode number of the network namespace; 0 if unknown.
+    pub netns: u32,
+    /// What kind.
+    pub family: RawFamily,
+    /// A protocol above IP; for a packet socket the EtherType, 0 where none is chosen yet.
+    pub protocol: u32,
+}
+
 /// Something that the kernel programs saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
@@ -482,6 +577,21 @@ pub enum EventKind<'a> {
     Close(Close),
     /// This host sent a reset for a socket, perhaps just after its close.
     ResetSent(SocketId),
+    /// The first datagram between a socket and a peer.
+    Flow(Flow),
+    /// A process sends or receives with a datagram socket for the first time (tracepoint mode).
+    DatagramOwner {
+        /// Which socket.
+        socket: DatagramSocketId,
+        /// Who.
+        task: Task,
+    },
+    /// A datagram socket is closed.
+    DatagramClose(DatagramSocketId),
+    /// Something was sent to port 53, or came from there.
+    Dns(DnsPayload<'a>),
+    /// A process opened a raw or a packet socket.
+    SocketCreated(RawSocket),
 }
 
 impl EventKind<'_> {

@@ -251,6 +251,11 @@ impl State {
                 let (connections, mut context) = self.split(time, sink);
                 connections.reset_sent(*socket, &mut context);
             }
+            EventKind::Flow(_)
+            | EventKind::DatagramOwner { .. }
+            | EventKind::DatagramClose(_)
+            | EventKind::Dns(_)
+            | EventKind::SocketCreated(_) => {}
         }
     }
 

@@ -151,6 +151,11 @@ fn describe(kind: u16, stand_in: StandIn) -> Option<(&'static str, LossUnit)> {
         kind::CGROUP_MKDIR => ("cgroup_mkdir", Record),
         kind::CGROUP_RMDIR => ("cgroup_rmdir", Record),
         kind::CGROUP_ATTACH => ("cgroup_attach", Record),
+        kind::FLOW => ("flow", Record),
+        kind::DATAGRAM_OWNER => ("datagram_owner", Record),
+        kind::DATAGRAM_CLOSE => ("datagram_close", Record),
+        kind::DNS => ("dns", Record),
+        kind::SOCKET_CREATED => ("socket_created", Event),
         _ => return None,
     })
 }
