@@ -252,6 +252,7 @@ pub fn egress() -> Connection {
             serial: 0,
         },
         socket: SocketId(0xffff_8880_1234_5678),
+        protocol: Protocol::TCP,
         endpoints: Endpoints {
             netns: 4_026_531_840,
             local: "127.0.0.1:51234".parse().expect("an address"),

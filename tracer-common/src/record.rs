@@ -41,10 +41,10 @@ pub mod kind {
 
     /// [`Flow`](super::Flow): the first datagram between a socket and a peer.
     pub const FLOW: u16 = 16;
-    /// [`DatagramSocket`](super::DatagramSocket): a process sends or receives with a datagram socket for the
+    /// [`DatagramOwner`](super::DatagramOwner): a process sends or receives with a datagram socket for the
     /// first time (tracepoint mode only).
     pub const DATAGRAM_OWNER: u16 = 17;
-    /// [`DatagramSocket`](super::DatagramSocket): a datagram socket is closed.
+    /// [`DatagramClose`](super::DatagramClose): a datagram socket is closed.
     pub const DATAGRAM_CLOSE: u16 = 18;
     /// [`Dns`](super::Dns): something was sent to port 53, or came from there.
     pub const DNS: u16 = 19;
@@ -452,7 +452,7 @@ pub struct FlowKey {
     /// Address of the kernel's `struct sock`.
     pub socket: u64,
     /// In network byte order, IPv4 as IPv4-mapped.
-    pub peer: [u8; 16],
+    pub peer: [u64; 2],
     /// 0 for a protocol without ports.
     pub peer_port: u16,
     /// `sk_protocol`, e.g. `IPPROTO_UDP` (17).
@@ -494,22 +494,34 @@ pub struct Flow {
     pub task: Task,
     /// As the datagram has them, rather than the socket; the state means nothing.
     pub endpoints: Endpoints,
+    /// Its payload, in bytes.
+    pub bytes: u64,
+    /// How many datagrams it is on the wire: segmentation may cut it, and has put together what came.
+    pub packets: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
-/// A moment of a datagram socket.
+/// A process sends or receives with a datagram socket for the first time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct DatagramSocket {
-    /// Kind [`kind::DATAGRAM_OWNER`] or [`kind::DATAGRAM_CLOSE`].
+pub struct DatagramOwner {
+    /// Kind [`kind::DATAGRAM_OWNER`].
     pub header: Header,
     /// As [`FlowKey::socket`].
     pub socket: u64,
-    /// As [`FlowKey::generation`], before the close.
-    pub generation: u32,
-    /// Always zero.
-    pub padding: u32,
-    /// Who; zero at a close.
+    /// Who.
     pub task: Task,
+}
+
+/// A datagram socket is closed. Its address may be used again from now on, with another generation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramClose {
+    /// Kind [`kind::DATAGRAM_CLOSE`].
+    pub header: Header,
+    /// As [`FlowKey::socket`].
+    pub socket: u64,
 }
 
 /// [`Header::flags`] of a [`Dns`]: part of a stream, rather than a datagram.
@@ -561,8 +573,9 @@ pub struct SocketCreated {
 const _: () = {
     assert!(size_of::<FlowKey>() == 32);
     assert!(size_of::<FlowTotals>() == 40);
-    assert!(size_of::<Flow>() == 152);
-    assert!(size_of::<DatagramSocket>() == 88);
+    assert!(size_of::<Flow>() == 168);
+    assert!(size_of::<DatagramOwner>() == 80);
+    assert!(size_of::<DatagramClose>() == 24);
     assert!(size_of::<Dns>() == 136);
     assert!(size_of::<SocketCreated>() == 96);
     assert!(size_of::<Header>() == 16);

@@ -23,6 +23,13 @@ mod peer_name;
 mod reset;
 mod state;
 
+mod datagram;
+mod datagram_close;
+mod datagram_owner;
+mod packet;
+mod udp_receive;
+mod udp_send;
+
 mod inventory;
 
 /// The kernel lets only GPL-compatible programs call the helpers that tracing needs.

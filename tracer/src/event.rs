@@ -409,27 +409,20 @@ pub struct Privileges {
     pub capabilities: bool,
 }
 
-/// A datagram socket and one of its peers, as the kernel programs count them. Never printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FlowKey {
-    /// Which socket.
-    pub socket: DatagramSocketId,
-    /// Address of the peer, IPv4 as IPv4-mapped.
-    pub peer: [u8; 16],
-    /// 0 for a protocol without ports.
-    pub peer_port: u16,
-    /// The number of the protocol above IP.
-    pub protocol: u16,
+/// The number of a protocol above IP, as IANA assigned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// Streams.
+    pub const TCP: Self = Self(6);
+    /// Datagrams.
+    pub const UDP: Self = Self(17);
 }
 
-/// A datagram socket. Never printed.
+/// Where the kernel programs count the datagrams of a flow. Never printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DatagramSocketId {
-    /// Address of the kernel's socket.
-    pub socket: SocketId,
-    /// Tells sockets apart that had that address one after the other; the same socket may get another.
-    pub generation: u32,
-}
+pub struct FlowKey(pub [u64; 4]);
 
 /// What a flow of datagrams has carried so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -446,17 +439,53 @@ pub struct FlowTotals {
     pub last: BootTime,
 }
 
+impl FlowTotals {
+    /// What there is more than `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            sent_packets: self.sent_packets.saturating_sub(before.sent_packets),
+            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
+            received_packets: self
+                .received_packets
+                .saturating_sub(before.received_packets),
+            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
+            last: self.last,
+        }
+    }
+
+    /// Of two parts of a flow.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            sent_packets: self.sent_packets.saturating_add(other.sent_packets),
+            sent_bytes: self.sent_bytes.saturating_add(other.sent_bytes),
+            received_packets: self.received_packets.saturating_add(other.received_packets),
+            received_bytes: self.received_bytes.saturating_add(other.received_bytes),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
 /// The first datagram between a socket and a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Where its totals are found.
     pub key: FlowKey,
+    /// Through which socket.
+    pub socket: SocketId,
+    /// Above IP.
+    pub protocol: Protocol,
     /// Who sent or received it, where a process is known.
     pub task: Option<Task>,
     /// As the datagram has them.
     pub endpoints: Endpoints,
     /// Whether it came, rather than being sent.
     pub received: bool,
+    /// Its payload, in bytes.
+    pub bytes: u64,
+    /// How many datagrams it was on the wire.
+    pub packets: u32,
 }
 
 /// Something that was sent to port 53, or came from there.
@@ -582,12 +611,12 @@ pub enum EventKind<'a> {
     /// A process sends or receives with a datagram socket for the first time (tracepoint mode).
     DatagramOwner {
         /// Which socket.
-        socket: DatagramSocketId,
+        socket: SocketId,
         /// Who.
         task: Task,
     },
     /// A datagram socket is closed.
-    DatagramClose(DatagramSocketId),
+    DatagramClose(SocketId),
     /// Something was sent to port 53, or came from there.
     Dns(DnsPayload<'a>),
     /// A process opened a raw or a packet socket.

@@ -208,6 +208,7 @@ mod tests {
                 serial: 0,
             },
             socket: SocketId(1),
+            protocol: Protocol::TCP,
             endpoints: Endpoints {
                 netns: 1,
                 local,

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::event::{BootTime, Endpoints, Errno, ProcessKey, SocketId, Totals};
+use crate::event::{
+    BootTime, Endpoints, Errno, FlowTotals, ProcessKey, Protocol, SocketId, Totals,
+};
 use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
 
@@ -73,20 +75,26 @@ pub enum Opening {
     State,
     /// None: who holds the socket was found afterwards.
     Inventory,
+    /// The hook on datagrams that are sent.
+    DatagramSent,
+    /// The hook on datagrams that come.
+    DatagramReceived,
 }
 
-/// One TCP connection from one socket's side.
+/// A TCP connection, or a flow of datagrams, from one socket's side.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Identity in the output.
     pub id: ConnectionId,
     /// Identity in the kernel. Never printed.
     pub socket: SocketId,
+    /// Above IP.
+    pub protocol: Protocol,
     /// Between which ends.
     pub endpoints: Endpoints,
     /// Who began it.
     pub direction: Direction,
-    /// Who owns it: the process that connected or accepted. It never changes.
+    /// Who owns it: the process that connected or accepted, or sent or received first. It never changes.
     pub owner: Option<ProcessKey>,
     /// Where the owner is known from.
     pub owner_provenance: Provenance,
@@ -94,7 +102,7 @@ pub struct Connection {
     pub opening: Opening,
     /// The other end's connection, where that socket is on this host too.
     pub peer: Option<ConnectionId>,
-    /// When connect or accept was called.
+    /// When connect or accept was called, or the first datagram seen.
     pub opened_at: Option<BootTime>,
     /// Whether it was found open, rather than seen to open.
     pub existing: bool,
@@ -207,6 +215,21 @@ pub enum Fact<'a> {
         /// Who opened it, as it is now or was at its exit.
         process: Option<&'a Arc<Image>>,
     },
+    /// Datagrams between a socket and a peer.
+    DatagramFlow {
+        /// Which.
+        connection: &'a Connection,
+        /// Owner, as it was with the first datagram, or later as it is or was at its exit.
+        process: Option<&'a Arc<Image>>,
+        /// Whether it begins or ends.
+        stage: FlowStage,
+        /// What it has carried so far.
+        totals: FlowTotals,
+        /// What of that was not told before.
+        new: FlowTotals,
+        /// From the first datagram to the last so far, in nanoseconds; `None` at the first.
+        duration_ns: Option<u64>,
+    },
     /// Something was lost.
     Lost(Loss),
 }
@@ -224,7 +247,8 @@ impl<'a> Fact<'a> {
             | Fact::ConnectionExisting { process, .. }
             | Fact::ConnectionClosed { process, .. }
             | Fact::ListenOpened { process, .. }
-            | Fact::ListenClosed { process, .. } => process,
+            | Fact::ListenClosed { process, .. }
+            | Fact::DatagramFlow { process, .. } => process,
             Fact::Lost(_) => None,
         }
     }
@@ -238,7 +262,8 @@ impl<'a> Fact<'a> {
             | Fact::ConnectionExisting { connection, .. }
             | Fact::ConnectionClosed { connection, .. }
             | Fact::ListenOpened { connection, .. }
-            | Fact::ListenClosed { connection, .. } => Some(connection),
+            | Fact::ListenClosed { connection, .. }
+            | Fact::DatagramFlow { connection, .. } => Some(connection),
             Fact::ProcessForked(_)
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
@@ -257,6 +282,17 @@ impl<'a> Fact<'a> {
             _ => &[],
         }
     }
+}
+
+/// Where a flow of datagrams stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowStage {
+    /// The first datagram.
+    Start,
+    /// It goes on.
+    Info,
+    /// Its socket is closed, or it has been idle for a minute, or tracing ends.
+    End,
 }
 
 /// Something that was lost, and how much.
@@ -279,6 +315,8 @@ pub enum LossUnit {
     Record,
     /// Output events.
     Event,
+    /// Datagrams.
+    Packet,
 }
 
 /// Takes observations, in order. It must not block.

@@ -13,7 +13,7 @@ use crate::{
     clock,
     decode::decode,
     event::BootTime,
-    kernel::{canary::Canary, losses::Losses},
+    kernel::{canary::Canary, flows::Flows, losses::Losses},
     observation::{Loss, LossUnit, Sink},
     state::{Counters, Snapshot, State},
 };
@@ -36,10 +36,23 @@ async fn until(due: Option<BootTime>) {
     tokio::time::sleep(Duration::from_nanos(due.since(clock::boot_time()))).await;
 }
 
+/// What the kernel programs write, and where.
+pub struct Kernel {
+    /// Records.
+    pub ring: RingBuf<MapData>,
+    /// What did not get into the ring.
+    pub losses: Losses,
+    /// What is added up rather than told.
+    pub flows: Flows,
+    /// When the last hook had been attached.
+    pub complete_since: BootTime,
+}
+
 /// The ring and what its records lead to.
 pub struct Pipeline<S> {
     ring: AsyncFd<RingBuf<MapData>>,
     losses: Losses,
+    flows: Flows,
     state: State,
     sinks: S,
     canary: Option<Canary>,
@@ -50,24 +63,19 @@ pub struct Pipeline<S> {
 }
 
 impl<S: Sink> Pipeline<S> {
-    /// Waits on `ring`; needs a tokio runtime.
-    pub fn new(
-        ring: RingBuf<MapData>,
-        losses: Losses,
-        state: State,
-        sinks: S,
-        complete_since: BootTime,
-    ) -> io::Result<Self> {
+    /// Waits on the ring; needs a tokio runtime.
+    pub fn new(kernel: Kernel, state: State, sinks: S) -> io::Result<Self> {
         // SAFETY: the ring owns its descriptor and never changes it, and the `AsyncFd` owns the ring.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        let ring = unsafe { AsyncFd::register_with_interest(kernel.ring, Interest::READABLE) }?;
         Ok(Self {
             ring,
-            losses,
+            losses: kernel.losses,
+            flows: kernel.flows,
             state,
             sinks,
             canary: None,
             undecodable: 0,
-            complete_since,
+            complete_since: kernel.complete_since,
         })
     }
 
@@ -138,8 +146,24 @@ impl<S: Sink> Pipeline<S> {
                 self.state.settle(begin, SETTLED, &mut self.sinks);
             }
         }
+        self.answer();
         self.sinks.flush();
         count
+    }
+
+    /// Reads the totals of flows that the state wants.
+    fn answer(&mut self) {
+        loop {
+            let questions = self.state.take_questions();
+            if questions.is_empty() {
+                return;
+            }
+            let now = clock::boot_time();
+            for question in questions {
+                let totals = self.flows.answer(question);
+                self.state.answer(question, totals, now, &mut self.sinks);
+            }
+        }
     }
 
     /// Lets time pass although nothing may have happened, and reports what was lost meanwhile.
@@ -149,6 +173,8 @@ impl<S: Sink> Pipeline<S> {
         for loss in self.losses.since_last()? {
             self.state.lost(loss, now, &mut self.sinks);
         }
+        let uncounted = self.flows.uncounted()?;
+        self.state.lost(uncounted, now, &mut self.sinks);
         let count = std::mem::take(&mut self.undecodable);
         if count > 0 {
             let loss = Loss {
@@ -203,6 +229,8 @@ impl<S: Sink> Pipeline<S> {
     /// now on is not told.
     pub fn finish(mut self) -> Result<S, MapError> {
         self.tick()?;
+        self.state.end_flows(&mut self.sinks);
+        self.answer();
         self.state.drain(&mut self.sinks);
         self.sinks.flush();
         Ok(self.sinks)

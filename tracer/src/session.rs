@@ -17,6 +17,7 @@ use crate::{
     kernel::{
         canary::Canary,
         cgroup,
+        flows::Flows,
         hooks::{Moment, Point},
         inventory, iterator,
         loader::{self, Attached, Choice, LoadError, Options},
@@ -27,7 +28,7 @@ use crate::{
     local::server::{Ask, Told},
     observation::Sink,
     output::names::{ByFamily, HookNames},
-    pipeline::Pipeline,
+    pipeline::{self, Pipeline},
     process::population::Population,
     state::State,
 };
@@ -122,12 +123,18 @@ impl<S: Sink> Session<S> {
         let mut remarks = refusals(&attached.choices);
         let own_key = take_inventory(&mut attached, &mut state, &mut remarks)?;
         let losses = Losses::watch(&mut attached)?;
+        let flows = Flows::take(&mut attached.ebpf)?;
         let sinks = sinks(Facts {
             hooks: hook_names(&attached.choices),
             own_key,
         });
-        let pipeline = Pipeline::new(attached.ring, losses, state, sinks, attached.complete_since)
-            .map_err(StartError::Ring)?;
+        let kernel = pipeline::Kernel {
+            ring: attached.ring,
+            losses,
+            flows,
+            complete_since: attached.complete_since,
+        };
+        let pipeline = Pipeline::new(kernel, state, sinks).map_err(StartError::Ring)?;
         let mut session = Self {
             pipeline,
             programs: attached.ebpf,
@@ -319,6 +326,15 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         ipv6: nth(Moment::ConnectErrorV6, wanted, 0),
     };
     let at_accept = |point| !matches!(point, Point::Cgroup(_) | Point::Tracepoint(..));
+    let is_sent = |point: Point| {
+        point
+            .function()
+            .is_some_and(|name| name.ends_with("_send_skb"))
+            || point == Point::Cgroup("skb_egress")
+    };
+    let is_received = |point: Point| {
+        point.function() == Some("skb_consume_udp") || point == Point::Cgroup("skb_ingress")
+    };
     HookNames {
         connect: choice(Moment::Connect).map_or_else(String::new, describe),
         accept: nth(Moment::Accept, at_accept, 0),
@@ -336,5 +352,14 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         attempt: by_family(cgroup),
         state: nth(Moment::State, |_| true, 0),
         inventory: "iter:task_file".to_owned(),
+        datagram_sent: ByFamily {
+            ipv4: nth(Moment::Datagram, is_sent, 0),
+            // One cgroup program sees both.
+            ipv6: match nth(Moment::Datagram, is_sent, 1) {
+                none if none.is_empty() => nth(Moment::Datagram, is_sent, 0),
+                own => own,
+            },
+        },
+        datagram_received: nth(Moment::Datagram, is_received, 0),
     }
 }

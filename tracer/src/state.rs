@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use crate::connection::flows::{FlowTable, Question};
 use crate::connection::holders::Holders;
-use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
+use crate::connection::table::{ConnectionCounters, ConnectionTable, Context, Ids};
 use crate::event::{
-    BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId,
-    SocketMoment,
+    BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, FlowTotals, HeldSocket,
+    ProcessKey, SocketId, SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, LossUnit, Observation, Sink};
 use crate::process::image::{Image, Provenance};
@@ -26,6 +27,8 @@ pub struct Limits {
     pub processes: usize,
     /// Sockets that have a part in a connection.
     pub connections: usize,
+    /// Flows of datagrams.
+    pub flows: usize,
 }
 
 impl Default for Limits {
@@ -33,6 +36,7 @@ impl Default for Limits {
         Limits {
             processes: 65_536,
             connections: 262_144,
+            flows: 65_536,
         }
     }
 }
@@ -70,6 +74,7 @@ pub struct Snapshot {
 pub struct State {
     processes: ProcessTable,
     connections: ConnectionTable,
+    flows: FlowTable,
     now: BootTime,
 }
 
@@ -79,6 +84,7 @@ impl State {
         State {
             processes: ProcessTable::new(limits.processes),
             connections: ConnectionTable::new(limits.connections),
+            flows: FlowTable::new(limits.flows),
             now: BootTime::default(),
         }
     }
@@ -251,11 +257,22 @@ impl State {
                 let (connections, mut context) = self.split(time, sink);
                 connections.reset_sent(*socket, &mut context);
             }
-            EventKind::Flow(_)
-            | EventKind::DatagramOwner { .. }
-            | EventKind::DatagramClose(_)
-            | EventKind::Dns(_)
-            | EventKind::SocketCreated(_) => {}
+            EventKind::Flow(flow) => {
+                let task = flow.task.as_ref();
+                let process = task.map(|task| self.processes.seen(time, task));
+                let (flows, ids, mut context) = self.split_flows(time, sink);
+                flows.begin(flow, process, ids, &mut context);
+            }
+            EventKind::DatagramOwner { socket, task } => {
+                let process = self.processes.seen(time, task);
+                let (flows, _, mut context) = self.split_flows(time, sink);
+                flows.owner(*socket, process, &mut context);
+            }
+            EventKind::DatagramClose(socket) => {
+                let (flows, _, mut context) = self.split_flows(time, sink);
+                flows.close(*socket, &mut context);
+            }
+            EventKind::Dns(_) | EventKind::SocketCreated(_) => {}
         }
     }
 
@@ -282,7 +299,31 @@ impl State {
 
     /// When [`advance`](Self::advance) will have something to report although nothing happens.
     pub fn due(&self) -> Option<BootTime> {
-        self.connections.due()
+        let due = [self.connections.due(), self.flows.due()];
+        due.into_iter().flatten().min()
+    }
+
+    /// Totals of flows that are wanted.
+    pub fn take_questions(&mut self) -> Vec<Question> {
+        self.flows.take_questions()
+    }
+
+    /// The answer to a question, as of `time`; `None` if the kernel side knows nothing of the flow.
+    pub fn answer(
+        &mut self,
+        question: Question,
+        totals: Option<FlowTotals>,
+        time: BootTime,
+        sink: &mut dyn Sink,
+    ) {
+        let (flows, _, mut context) = self.split_flows(time, sink);
+        flows.answer(question, totals, &mut context);
+    }
+
+    /// No datagram will follow: each flow ends, once its last question is answered.
+    pub fn end_flows(&mut self, sink: &mut dyn Sink) {
+        let (flows, _, mut context) = self.split_flows(self.now, sink);
+        flows.drain(&mut context);
     }
 
     /// Something was lost before it got here.
@@ -326,6 +367,10 @@ impl State {
             let (connections, mut context) = self.split(now, sink);
             connections.advance(now, &mut context);
         }
+        if self.flows.due().is_some_and(|due| due <= now) {
+            let (flows, _, mut context) = self.split_flows(now, sink);
+            flows.advance(now, &mut context);
+        }
         self.processes.advance(now);
     }
 
@@ -345,6 +390,8 @@ impl State {
     fn report_losses(&mut self, sink: &mut dyn Sink) {
         let (connections, mut context) = self.split(self.now, sink);
         connections.report_losses(&mut context);
+        let loss = self.flows.take_loss();
+        self.lost(loss, self.now, sink);
         let loss = Loss {
             stage: "table",
             kind: "process",
@@ -352,6 +399,19 @@ impl State {
             count: self.processes.take_lost(),
         };
         self.lost(loss, self.now, sink);
+    }
+
+    fn split_flows<'a>(
+        &'a mut self,
+        time: BootTime,
+        sink: &'a mut dyn Sink,
+    ) -> (&'a mut FlowTable, &'a mut Ids, Context<'a>) {
+        let context = Context {
+            time,
+            processes: &mut self.processes,
+            sink,
+        };
+        (&mut self.flows, &mut self.connections.ids, context)
     }
 
     fn split<'a>(

@@ -213,6 +213,7 @@ impl Transcript {
                 let unit = match loss.unit {
                     LossUnit::Record => "record",
                     LossUnit::Event => "event",
+                    LossUnit::Packet => "packet",
                 };
                 format!(
                     "lost {} {unit} at {}: {}",

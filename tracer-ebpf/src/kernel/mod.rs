@@ -8,8 +8,9 @@ pub(crate) mod layout;
 pub(crate) mod membership;
 pub(crate) mod mptcp;
 pub(crate) mod path;
+pub(crate) mod skb;
 pub(crate) mod sock;
 pub(crate) mod source;
 pub(crate) mod task;
 
-pub(crate) use source::{Direct, Remote, Source, Window};
+pub(crate) use source::{Direct, Remote, Source, Window, number};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::endpoints::Ends;
 use super::serving::Place;
 use crate::arena::Arena;
-use crate::event::{BootTime, Close, Errno, SocketId, TcpState, Totals};
+use crate::event::{BootTime, Close, Errno, Protocol, SocketId, TcpState, Totals};
 use crate::observation::{Connection, ConnectionId, Direction, Opening};
 use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
@@ -284,6 +284,7 @@ impl Entry {
         Connection {
             id: self.id,
             socket: self.socket,
+            protocol: Protocol::TCP,
             endpoints: (&self.ends).into(),
             direction: self.direction,
             owner: self.owner.as_ref().map(|owner| owner.at_open.key),

@@ -3,6 +3,7 @@ mod closing;
 mod comparison;
 mod endpoints;
 mod entry;
+pub mod flows;
 pub(crate) mod holders;
 mod inbound;
 mod listeners;

@@ -113,7 +113,7 @@ pub struct ConnectionTable {
     nothing_due_before: BootTime,
     /// The last few that ended before anyone accepted them.
     pub(super) never_accepted: VecDeque<Connection>,
-    ids: Ids,
+    pub(crate) ids: Ids,
     capacity: usize,
     pub(super) counters: ConnectionCounters,
     reported: ConnectionCounters,
@@ -460,14 +460,14 @@ impl ConnectionTable {
 
 /// Gives every connection an identity of its own, the same whenever the same records are replayed.
 #[derive(Debug, Default)]
-struct Ids {
+pub(crate) struct Ids {
     latest: u64,
     serial: u32,
 }
 
 impl Ids {
     /// Times are mostly new; the serial number, which never repeats, is for those that are not.
-    fn next(&mut self, first_seen: BootTime) -> ConnectionId {
+    pub(super) fn next(&mut self, first_seen: BootTime) -> ConnectionId {
         let first_seen_ns = first_seen.0;
         if first_seen_ns > self.latest {
             self.latest = first_seen_ns;

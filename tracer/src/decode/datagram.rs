@@ -3,9 +3,8 @@
 //! In: one record. Out: an [`Event`], which borrows a message of DNS from the record.
 
 use super::*;
-use crate::event::{DatagramSocketId, DnsPayload, Flow, FlowKey, RawFamily, RawSocket, Transport};
+use crate::event::{DnsPayload, Flow, FlowKey, Protocol, RawFamily, RawSocket, Transport};
 
-/// The number and the name of a protocol without ports is not checked: the kernel knows more of them.
 #[inline(never)]
 pub(super) fn flow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let bytes: &[u8; size_of::<record::Flow>()] = exact("flow", bytes)?;
@@ -13,11 +12,23 @@ pub(super) fn flow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let ends = &part(bytes, offset_of!(record::Flow, endpoints));
     let kind = EventKind::Flow(Flow {
         key: key(&part(bytes, offset_of!(record::Flow, key))),
+        socket: SocketId(field!(bytes, record::Flow, key.socket)),
+        protocol: protocol(field!(bytes, record::Flow, key.protocol))?,
         task: known(flags, &part(bytes, offset_of!(record::Flow, task))),
         endpoints: endpoints(ends, family(ends)?),
         received: flags & record::FLOW_RECEIVED != 0,
+        bytes: field!(bytes, record::Flow, bytes),
+        packets: field!(bytes, record::Flow, packets),
     });
     Ok(Event { time, kind })
+}
+
+fn protocol(number: u16) -> Result<Protocol, DecodeError> {
+    let number = u8::try_from(number).map_err(|_| DecodeError::Value {
+        field: "protocol of flow",
+        value: number.into(),
+    })?;
+    Ok(Protocol(number))
 }
 
 fn known(flags: u16, bytes: &[u8; size_of::<record::Task>()]) -> Option<Task> {
@@ -25,41 +36,24 @@ fn known(flags: u16, bytes: &[u8; size_of::<record::Task>()]) -> Option<Task> {
 }
 
 fn key(bytes: &[u8; size_of::<record::FlowKey>()]) -> FlowKey {
-    FlowKey {
-        socket: DatagramSocketId {
-            socket: SocketId(field!(bytes, record::FlowKey, socket)),
-            generation: field!(bytes, record::FlowKey, generation),
-        },
-        peer: field!(bytes, record::FlowKey, peer),
-        peer_port: field!(bytes, record::FlowKey, peer_port),
-        protocol: field!(bytes, record::FlowKey, protocol),
-    }
+    FlowKey([0, 8, 16, 24].map(|offset| u64::from_ne_bytes(part(bytes, offset))))
 }
 
 #[inline(never)]
 pub(super) fn owner(bytes: &[u8], time: BootTime) -> Decoded<'static> {
-    let bytes: &DatagramSocketBytes = exact("datagram_owner", bytes)?;
+    let bytes: &[u8; size_of::<record::DatagramOwner>()] = exact("datagram_owner", bytes)?;
     let kind = EventKind::DatagramOwner {
-        socket: socket_id(bytes),
-        task: task(&part(bytes, offset_of!(record::DatagramSocket, task))),
+        socket: SocketId(field!(bytes, record::DatagramOwner, socket)),
+        task: task(&part(bytes, offset_of!(record::DatagramOwner, task))),
     };
     Ok(Event { time, kind })
 }
 
 #[inline(never)]
 pub(super) fn close(bytes: &[u8], time: BootTime) -> Decoded<'static> {
-    let bytes: &DatagramSocketBytes = exact("datagram_close", bytes)?;
-    let kind = EventKind::DatagramClose(socket_id(bytes));
+    let bytes: &[u8; size_of::<record::DatagramClose>()] = exact("datagram_close", bytes)?;
+    let kind = EventKind::DatagramClose(SocketId(field!(bytes, record::DatagramClose, socket)));
     Ok(Event { time, kind })
-}
-
-type DatagramSocketBytes = [u8; size_of::<record::DatagramSocket>()];
-
-fn socket_id(bytes: &DatagramSocketBytes) -> DatagramSocketId {
-    DatagramSocketId {
-        socket: SocketId(field!(bytes, record::DatagramSocket, socket)),
-        generation: field!(bytes, record::DatagramSocket, generation),
-    }
 }
 
 #[inline(never)]

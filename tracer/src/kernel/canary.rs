@@ -2,18 +2,18 @@
 //!
 //! An attached hook is not yet a hook that sees: vendors' kernels inline functions, policies detach
 //! programs. So at start the tracer runs a copy of itself that exits at once, connects to itself over
-//! loopback, and makes a connect fail, each of which every hook in question must show. None of it
+//! loopback, sends itself a datagram, and makes a connect fail, each of which every hook in question must show. None of it
 //! reaches an output.
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
 use super::hooks::Moment;
-use crate::event::{Event, EventKind, SocketMoment};
+use crate::event::{Event, EventKind, Flow, SocketMoment};
 
 /// What the copy of the tracer is called; [`is_canary`] knows it by that.
 const NAME: &str = "tracer-canary";
@@ -45,7 +45,7 @@ impl Canary {
             .spawn()?;
         // However slow the machine: from here on the hooks have had their chance.
         child.wait()?;
-        let no_loopback = connect_to_self().err();
+        let no_loopback = connect_to_self().and_then(|()| send_to_self()).err();
         let fails = |address: SocketAddr| {
             TcpStream::connect(address).is_err_and(|error| is_refusal_of_route(&error))
         };
@@ -56,7 +56,9 @@ impl Canary {
             .into_iter()
             .filter(|moment| match moment {
                 Moment::Fork | Moment::Exec | Moment::Exit => true,
-                Moment::Connect | Moment::Accept | Moment::State => no_loopback.is_none(),
+                Moment::Connect | Moment::Accept | Moment::State | Moment::Datagram => {
+                    no_loopback.is_none()
+                }
                 Moment::ConnectErrorV4 => fails_v4,
                 Moment::ConnectErrorV6 => fails_v6,
                 Moment::Reset | Moment::Cgroup => false,
@@ -92,6 +94,14 @@ impl Canary {
             EventKind::Connect(moment) if own(moment) => Some(Moment::Connect),
             EventKind::Accept(moment, _) if own(moment) => Some(Moment::Accept),
             EventKind::Listen(moment) if own(moment) => Some(Moment::State),
+            EventKind::Flow(Flow {
+                task: Some(task), ..
+            })
+            | EventKind::DatagramOwner { task, .. }
+                if task.tgid == self.own_tgid =>
+            {
+                Some(Moment::Datagram)
+            }
             EventKind::Attempt(moment) | EventKind::ConnectError(moment, _) if own(moment) => {
                 let ipv4 = moment.endpoints.is_ipv4();
                 Some(if ipv4 {
@@ -118,6 +128,14 @@ fn connect_to_self() -> io::Result<()> {
     let (server, _) = listener.accept()?;
     drop((client, server));
     Ok(())
+}
+
+/// Sends a datagram to a socket of its own, and takes it.
+fn send_to_self() -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.send_to(&[], socket.local_addr()?)?;
+    socket.set_nonblocking(true)?;
+    socket.recv_from(&mut []).map(drop)
 }
 
 /// Whether the attempt got as far as the hooks on failing connects: without the address family, it

@@ -51,7 +51,7 @@ pub enum Point {
     Kprobe(&'static str),
     /// The return of a kernel function, likewise.
     Kretprobe(&'static str),
-    /// A socket address operation at the root cgroup.
+    /// A socket operation, or packets, at the root cgroup.
     Cgroup(&'static str),
     /// A tracepoint by category and name.
     Tracepoint(&'static str, &'static str),
@@ -142,12 +142,14 @@ pub enum Moment {
     Reset,
     /// Cgroups come and go, processes are moved between them.
     Cgroup,
+    /// Sockets exchange datagrams.
+    Datagram,
 }
 
 impl Moment {
     /// In the order in which they are attached: cgroups and processes first, so that whoever acts is
     /// known; `State` last of those that it may have to stand in for.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cgroup,
         Self::Fork,
         Self::Exec,
@@ -158,6 +160,7 @@ impl Moment {
         Self::ConnectErrorV6,
         Self::State,
         Self::Reset,
+        Self::Datagram,
     ];
 
     /// For people.
@@ -173,6 +176,7 @@ impl Moment {
             Self::State => "outcome, listen, close",
             Self::Reset => "reset sent",
             Self::Cgroup => "cgroups change",
+            Self::Datagram => "datagrams",
         }
     }
 
@@ -180,7 +184,11 @@ impl Moment {
     pub const fn is_essential(self) -> bool {
         !matches!(
             self,
-            Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset | Self::Cgroup
+            Self::ConnectErrorV4
+                | Self::ConnectErrorV6
+                | Self::Reset
+                | Self::Cgroup
+                | Self::Datagram
         )
     }
 }
@@ -304,6 +312,28 @@ const CGROUP: &[Way] = ways! {
     ],
 };
 
+const DATAGRAM: &[Way] = ways! {
+    FENTRY => [
+        "sk_common_release_fentry" at Point::Fentry("sk_common_release"),
+        "ip_send_skb_fentry" at Point::Fentry("ip_send_skb"),
+        "ip6_send_skb_fentry" at Point::Fentry("ip6_send_skb"),
+        "skb_consume_udp_fentry" at Point::Fentry("skb_consume_udp")
+    ],
+    KPROBE => [
+        "sk_common_release_kprobe" at Point::Kprobe("sk_common_release"),
+        "ip_send_skb_kprobe" at Point::Kprobe("ip_send_skb"),
+        "ip6_send_skb_kprobe" at Point::Kprobe("ip6_send_skb"),
+        "skb_consume_udp_kprobe" at Point::Kprobe("skb_consume_udp")
+    ],
+    TRACEPOINT => [
+        "cgroup_sock_release" at Point::Cgroup("sock_release"),
+        "sock_send_length" at Point::BtfTracepoint("sock_send_length"),
+        "sock_recv_length" at Point::BtfTracepoint("sock_recv_length"),
+        "cgroup_skb_egress" at Point::Cgroup("skb_egress"),
+        "cgroup_skb_ingress" at Point::Cgroup("skb_ingress")
+    ],
+};
+
 /// The ways to see `moment`, best first. `stand_in` matters for [`Moment::State`] alone.
 pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
     match moment {
@@ -322,6 +352,7 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
         },
         Moment::Reset => RESET,
         Moment::Cgroup => CGROUP,
+        Moment::Datagram => DATAGRAM,
     }
 }
 

@@ -13,7 +13,7 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapData, RingBuf},
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSockAddr, FEntry, FExit, KProbe, Program,
+        BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, FEntry, FExit, KProbe, Program,
         ProgramError, TracePoint,
     },
 };
@@ -387,7 +387,7 @@ impl Attacher<'_> {
             Point::Fentry(name) => attach_fentry(program, name, self.aya_btf),
             Point::Fexit(name, _) => attach_fexit(program, name, self.aya_btf),
             Point::Kprobe(name) | Point::Kretprobe(name) => attach_kprobe(program, name),
-            Point::Cgroup(_) => {
+            Point::Cgroup(name) => {
                 if self.root_cgroup.is_none() {
                     let root = cgroup::open_root().map_err(|error| error.to_string())?;
                     self.root_cgroup = Some(root);
@@ -395,7 +395,7 @@ impl Attacher<'_> {
                 let Some(root) = &self.root_cgroup else {
                     unreachable!("opened just now")
                 };
-                attach_cgroup(program, root)
+                attach_cgroup(program, name, root)
             }
             Point::Tracepoint(category, name) => attach_tracepoint(program, category, name),
         };
@@ -437,6 +437,8 @@ impl Attacher<'_> {
             Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::CgroupSockAddr(program)) => program.unload(),
+            Some(Program::CgroupSock(program)) => program.unload(),
+            Some(Program::CgroupSkb(program)) => program.unload(),
             Some(Program::TracePoint(program)) => program.unload(),
             _ => Ok(()),
         };
@@ -471,11 +473,28 @@ fn attach_kprobe(program: &mut Program, name: &str) -> Result<(), ProgramError> 
     program.attach(name, 0).map(drop)
 }
 
-fn attach_cgroup(program: &mut Program, root: &OwnedFd) -> Result<(), ProgramError> {
-    let program: &mut CgroupSockAddr = program.try_into()?;
-    program.load()?;
+fn attach_cgroup(program: &mut Program, name: &str, root: &OwnedFd) -> Result<(), ProgramError> {
     // Links take no flags: each is beside the others, so that programs of others stay.
-    program.attach(root, CgroupAttachMode::Single).map(drop)
+    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+    match program {
+        Program::CgroupSockAddr(program) => {
+            program.load()?;
+            program.attach(root, MODE).map(drop)
+        }
+        Program::CgroupSock(program) => {
+            program.load()?;
+            program.attach(root, MODE).map(drop)
+        }
+        Program::CgroupSkb(program) => {
+            program.load()?;
+            let way = match name {
+                "skb_ingress" => CgroupSkbAttachType::Ingress,
+                _ => CgroupSkbAttachType::Egress,
+            };
+            program.attach(root, way, MODE).map(drop)
+        }
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }
 
 fn attach_tracepoint(

@@ -125,7 +125,7 @@ impl Losses {
     }
 }
 
-fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
+pub(super) fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
     ebpf.take_map(name).ok_or_else(|| MapError::InvalidName {
         name: name.to_owned(),
     })

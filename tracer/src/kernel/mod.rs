@@ -5,6 +5,7 @@ pub mod canary;
 pub mod cgroup;
 pub mod configuration;
 pub mod facts;
+pub mod flows;
 pub mod hooks;
 pub mod inventory;
 pub mod iterator;

@@ -30,7 +30,7 @@ use crate::process::image::Image;
 use crate::state::Counters;
 
 /// Stages at which something can be lost; each has a counter from the beginning, to alert on.
-const STAGES: [&str; 5] = ["ring", "hook", "decode", "table", "sink"];
+const STAGES: [&str; 6] = ["ring", "hook", "map", "decode", "table", "sink"];
 
 /// Upper bounds of connect durations in seconds: loopback to the last retry.
 const CONNECT_BUCKETS: [f64; 11] = [
@@ -93,6 +93,8 @@ pub struct MetricsSink {
     connection_duration: Histogram,
     processes_started: IntCounter,
     carried: Carried,
+    /// Sent, received.
+    datagrams: [IntCounter; 2],
 }
 
 /// Makes the metrics. `processes` are names that are counted by themselves (`*` for all); `filter`
@@ -137,6 +139,7 @@ impl Builder {
         let events = self.counters(&names::EVENTS)?;
         let connections = self.counters(&names::CONNECTIONS)?;
         let folded = self.counter(&names::SERIES_FOLDED)?;
+        let datagrams = self.counters(&names::DATAGRAMS)?;
         Ok(MetricsSink {
             filter,
             events: Action::ALL.map(|action| events.with_label_values(&[action.name()])),
@@ -147,6 +150,7 @@ impl Builder {
                 .histogram(&names::CONNECTION_DURATION, &CONNECTION_BUCKETS)?,
             processes_started: self.counter(&names::PROCESSES_STARTED)?,
             carried,
+            datagrams: ["transmit", "receive"].map(|way| datagrams.with_label_values(&[way])),
         })
     }
 
@@ -358,6 +362,15 @@ impl Sink for MetricsSink {
                 if let Some(duration) = duration_ns {
                     self.connection_duration.observe(seconds(duration));
                 }
+            }
+            Fact::DatagramFlow { new, .. } => {
+                let [transmitted, received] = &self.datagrams;
+                transmitted.inc_by(new.sent_packets);
+                received.inc_by(new.received_packets);
+                self.carried.add(Bytes {
+                    sent: new.sent_bytes,
+                    received: new.received_bytes,
+                });
             }
             Fact::Lost(loss) => self
                 .lost

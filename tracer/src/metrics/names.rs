@@ -30,9 +30,11 @@ metrics! {
     CONNECTIONS_ACTIVE = "tracer_connections_active" ["direction"]
         "Connections that are open now.";
     TRANSMIT_BYTES = "tracer_transmit_bytes_total" []
-        "Payload sent over connections, in bytes; open ones are sampled.";
+        "Payload sent, in bytes; open connections are sampled, flows of datagrams counted when told.";
     RECEIVE_BYTES = "tracer_receive_bytes_total" []
-        "Payload received over connections, in bytes; open ones are sampled.";
+        "Payload received, in bytes; open connections are sampled, flows of datagrams counted when told.";
+    DATAGRAMS = "tracer_datagrams_total" ["direction"]
+        "Datagrams that sockets sent and received, counted when their flow is told.";
     CONNECT_DURATION = "tracer_connect_duration_seconds" []
         "From connect to an established connection.";
     CONNECTION_DURATION = "tracer_connection_duration_seconds" []

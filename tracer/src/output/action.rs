@@ -20,12 +20,13 @@ pub enum Action {
     ConnectionClosed,
     ListenOpened,
     ListenClosed,
+    DatagramFlow,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -36,6 +37,7 @@ impl Action {
         Action::ConnectionClosed,
         Action::ListenOpened,
         Action::ListenClosed,
+        Action::DatagramFlow,
         Action::EventsLost,
     ];
 
@@ -52,6 +54,7 @@ impl Action {
             Fact::ConnectionClosed { .. } => Self::ConnectionClosed,
             Fact::ListenOpened { .. } => Self::ListenOpened,
             Fact::ListenClosed { .. } => Self::ListenClosed,
+            Fact::DatagramFlow { .. } => Self::DatagramFlow,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -69,6 +72,7 @@ impl Action {
             Self::ConnectionClosed => "connection_closed",
             Self::ListenOpened => "listen_opened",
             Self::ListenClosed => "listen_closed",
+            Self::DatagramFlow => "datagram_flow",
             Self::EventsLost => "events_lost",
         }
     }
@@ -101,15 +105,20 @@ impl Action {
         }
     }
 
-    /// `event.type`; `refused` tells a refused attempt from one that failed otherwise.
-    pub fn types(self, refused: bool) -> &'static [&'static str] {
+    /// `event.type`.
+    pub fn types(self, aspect: Aspect) -> &'static [&'static str] {
         match self {
+            Self::DatagramFlow => match aspect {
+                Aspect::Ongoing => &["connection", "info"],
+                Aspect::Ended => &["connection", "end"],
+                _ => &["connection", "start"],
+            },
             Self::ProcessFork | Self::ListenOpened => &["start"],
             Self::ProcessExec => &["change"],
             Self::ProcessExit | Self::ListenClosed => &["end"],
             Self::ConnectionOpened | Self::ConnectionAccepted => &["connection", "start"],
             Self::ConnectionExisting => &["connection", "info"],
-            Self::ConnectionFailed if refused => &["connection", "denied"],
+            Self::ConnectionFailed if aspect == Aspect::Refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
             Self::EventsLost => &[],
         }
@@ -123,6 +132,25 @@ impl Action {
             _ => None,
         }
     }
+}
+
+/// What the name of an action leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Aspect {
+    /// Nothing.
+    Usual,
+    /// An attempt was refused, rather than failing otherwise.
+    Refused,
+    /// A flow goes on.
+    Ongoing,
+    /// A flow has ended.
+    Ended,
+}
+
+impl Aspect {
+    /// Every one, in the order of their declaration.
+    pub const ALL: [Self; 4] = [Self::Usual, Self::Refused, Self::Ongoing, Self::Ended];
 }
 
 /// A set of actions.
@@ -177,7 +205,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            10
+            11
         );
         assert!(
             ActionSet::NONE

@@ -1,6 +1,6 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
-use crate::event::{Errno, TcpState, Transport};
+use crate::event::{Errno, Protocol, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
 use crate::process::content::{Facts, PackageKind};
@@ -27,6 +27,10 @@ pub struct HookNames {
     pub state: String,
     /// No hook: the walk over what processes hold.
     pub inventory: String,
+    /// Datagrams that are sent.
+    pub datagram_sent: ByFamily,
+    /// Datagrams that come.
+    pub datagram_received: String,
 }
 
 /// A hook for sockets of each family.
@@ -58,6 +62,8 @@ impl HookNames {
             Opening::Attempt => self.attempt.of(ipv6),
             Opening::State => &self.state,
             Opening::Inventory => &self.inventory,
+            Opening::DatagramSent => self.datagram_sent.of(ipv6),
+            Opening::DatagramReceived => &self.datagram_received,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())
     }
@@ -91,6 +97,18 @@ pub fn transport(transport: Transport) -> &'static str {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
     }
+}
+
+/// `network.transport`, for protocols above IP that have a name there.
+pub fn protocol(protocol: Protocol) -> Option<&'static str> {
+    Some(match protocol.0 {
+        1 => "icmp",
+        6 => "tcp",
+        17 => "udp",
+        58 => "ipv6-icmp",
+        132 => "sctp",
+        _ => return None,
+    })
 }
 
 /// The state of a socket: in a column of ss(8), and in the words of its filters.
@@ -195,6 +213,7 @@ pub fn loss_unit(unit: LossUnit) -> &'static str {
     match unit {
         LossUnit::Record => "record",
         LossUnit::Event => "event",
+        LossUnit::Packet => "packet",
     }
 }
 

@@ -6,9 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::action::Action;
-use crate::event::{BootTime, Endpoints, Errno, Totals};
-use crate::observation::{ConnState, Connection, Direction, Fact, Loss, Observation, Subflow};
+use super::action::{Action, Aspect};
+use crate::event::{BootTime, Endpoints, Errno, FlowTotals, Totals};
+use crate::observation::{
+    ConnState, Connection, Direction, Fact, FlowStage, Loss, Observation, Subflow,
+};
 use crate::process::cause::Cause;
 use crate::process::image::Image;
 
@@ -30,6 +32,8 @@ pub struct Record<'a> {
     pub state: Option<ConnState>,
     /// What was carried.
     pub totals: Option<Totals>,
+    /// Where a flow of datagrams stands, and what it has carried so far.
+    pub flow: Option<(FlowStage, FlowTotals)>,
     /// Its further subflows.
     pub subflows: &'a [Subflow],
     /// How long it lasted, in nanoseconds.
@@ -146,6 +150,20 @@ impl<'a> Record<'a> {
                 process,
                 ..empty
             },
+            Fact::DatagramFlow {
+                connection,
+                process,
+                stage,
+                totals,
+                duration_ns,
+                ..
+            } => Self {
+                connection: Some(connection),
+                process,
+                flow: Some((stage, totals)),
+                duration_ns,
+                ..empty
+            },
             Fact::Lost(loss) => Self {
                 loss: Some(loss),
                 ..empty
@@ -163,11 +181,22 @@ impl<'a> Record<'a> {
             holders: &[],
             state: None,
             totals: None,
+            flow: None,
             subflows: &[],
             duration_ns: None,
             errno: None,
             exit_status: None,
             loss: None,
+        }
+    }
+
+    /// What the name of its action leaves open.
+    pub fn aspect(&self) -> Aspect {
+        match (self.state, self.flow) {
+            (Some(ConnState::REJ), _) => Aspect::Refused,
+            (_, Some((FlowStage::Info, _))) => Aspect::Ongoing,
+            (_, Some((FlowStage::End, _))) => Aspect::Ended,
+            _ => Aspect::Usual,
         }
     }
 
@@ -207,12 +236,49 @@ impl<'a> Record<'a> {
                 destination: End {
                     ip: Some(local.ip()),
                     port: Some(local.port()),
-                    bytes: None,
+                    carried: None,
                 },
                 ..Ends::default()
             };
         }
-        Ends::of(connection.direction, &connection.endpoints, self.totals)
+        let carried = match self.flow {
+            Some((_, totals)) => Some(totals.into()),
+            None => self.totals.map(Into::into),
+        };
+        Ends::of(connection.direction, &connection.endpoints, carried)
+    }
+}
+
+/// What each end of a connection or a flow has sent.
+#[derive(Clone, Copy, Debug)]
+pub struct BothWays {
+    local: Carried,
+    remote: Carried,
+}
+
+impl From<Totals> for BothWays {
+    fn from(totals: Totals) -> Self {
+        let carried = |bytes| Carried {
+            bytes,
+            packets: None,
+        };
+        Self {
+            local: carried(totals.sent),
+            remote: carried(totals.received),
+        }
+    }
+}
+
+impl From<FlowTotals> for BothWays {
+    fn from(totals: FlowTotals) -> Self {
+        let carried = |bytes, packets| Carried {
+            bytes,
+            packets: Some(packets),
+        };
+        Self {
+            local: carried(totals.sent_bytes, totals.sent_packets),
+            remote: carried(totals.received_bytes, totals.received_packets),
+        }
     }
 }
 
@@ -236,9 +302,9 @@ pub struct Ends {
 
 impl Ends {
     /// Those of a socket whose owner's part in the connection is known.
-    pub fn of(direction: Direction, endpoints: &Endpoints, totals: Option<Totals>) -> Self {
-        let local = End::new(endpoints.local, totals.map(|totals| totals.sent));
-        let remote = End::new(endpoints.remote, totals.map(|totals| totals.received));
+    pub fn of(direction: Direction, endpoints: &Endpoints, carried: Option<BothWays>) -> Self {
+        let local = End::new(endpoints.local, carried.map(|both| both.local));
+        let remote = End::new(endpoints.remote, carried.map(|both| both.remote));
         match direction {
             Direction::Egress | Direction::Unknown => Self {
                 source: local,
@@ -259,23 +325,32 @@ pub struct End {
     pub ip: Option<IpAddr>,
     /// Its port.
     pub port: Option<u16>,
-    /// Payload that it sent.
-    pub bytes: Option<u64>,
+    /// What it sent.
+    pub carried: Option<Carried>,
+}
+
+/// What one end of a connection or a flow has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Payload, in bytes.
+    pub bytes: u64,
+    /// Datagrams, where it is these.
+    pub packets: Option<u64>,
 }
 
 impl End {
     /// An unspecified address or port is one that the kernel does not know, or no longer.
-    fn new(address: SocketAddr, bytes: Option<u64>) -> Self {
+    fn new(address: SocketAddr, carried: Option<Carried>) -> Self {
         Self {
             ip: Some(address.ip()).filter(|ip| !ip.is_unspecified()),
             port: Some(address.port()).filter(|&port| port != 0),
-            bytes,
+            carried,
         }
     }
 
     /// Whether nothing is known of it.
     pub fn is_unknown(&self) -> bool {
-        self.ip.is_none() && self.port.is_none() && self.bytes.is_none()
+        self.ip.is_none() && self.port.is_none() && self.carried.is_none()
     }
 
     /// Address and port, where both are known.

@@ -264,6 +264,7 @@ impl LossReport {
             unit: match loss.unit {
                 LossUnit::Record => "record",
                 LossUnit::Event => "event",
+                LossUnit::Packet => "packet",
             },
             count: loss.count,
         }
@@ -287,6 +288,7 @@ fn key(moment: Moment) -> &'static str {
         Moment::State => "state",
         Moment::Reset => "reset",
         Moment::Cgroup => "cgroup",
+        Moment::Datagram => "datagram",
     }
 }
 

@@ -19,8 +19,8 @@ use super::record::{End, Ends, Record};
 use super::users::Users;
 use super::{Context, Format, names, text};
 use crate::clock::DayClock;
-use crate::event::{Errno, Name};
-use crate::observation::{Loss, LossUnit};
+use crate::event::{Errno, FlowTotals, Name};
+use crate::observation::{FlowStage, Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
 use crate::process::cgroup::Cgroup;
 use crate::process::image::{Image, Program, Provenance};
@@ -127,6 +127,9 @@ impl Compact {
             self.painter.paint(Style::Bad, b"reason unknown", out);
             out.extend_from_slice(b"  ");
         }
+        if let Some((stage, totals)) = record.flow {
+            self.write_flow(stage, &totals, out);
+        }
         let duration = record.duration_ns.map(quantity::duration);
         if let Some(totals) = record.totals {
             let (sent, received) = (
@@ -140,6 +143,28 @@ impl Compact {
         }
         if let Some(duration) = duration {
             write_all(out, format_args!("{duration}  "));
+        }
+    }
+
+    /// What a flow has carried so far.
+    fn write_flow(&self, stage: FlowStage, totals: &FlowTotals, out: &mut Vec<u8>) {
+        out.extend_from_slice(match stage {
+            FlowStage::Start => b"begins  ".as_slice(),
+            FlowStage::Info => b"goes on  ",
+            FlowStage::End => b"ends  ",
+        });
+        if stage != FlowStage::Start {
+            let (sent, received) = (
+                quantity::bytes(totals.sent_bytes),
+                quantity::bytes(totals.received_bytes),
+            );
+            write_all(
+                out,
+                format_args!(
+                    "sent {} ({sent}), received {} ({received})  ",
+                    totals.sent_packets, totals.received_packets
+                ),
+            );
         }
     }
 
@@ -197,7 +222,11 @@ impl Compact {
         if let Some(connection) = record.connection.filter(|connection| connection.mptcp) {
             out.extend_from_slice(b"mptcp ");
             for subflow in record.subflows {
-                let ends = Ends::of(connection.direction, &subflow.endpoints, subflow.totals);
+                let ends = Ends::of(
+                    connection.direction,
+                    &subflow.endpoints,
+                    subflow.totals.map(Into::into),
+                );
                 out.extend_from_slice(b"subflow=");
                 push_end(&ends.source, out);
                 out.extend_from_slice("→".as_bytes());
@@ -308,6 +337,7 @@ fn verb(action: Action) -> (&'static str, Style) {
         Action::ConnectionClosed => ("close", Style::Faint),
         Action::ListenOpened => ("listen", Style::Inbound),
         Action::ListenClosed => ("unlisten", Style::Faint),
+        Action::DatagramFlow => ("flow", Style::Plain),
         Action::EventsLost => ("LOST", Style::Alarm),
     }
 }
@@ -396,6 +426,8 @@ fn loss_text(
         (LossUnit::Record, _) => "records",
         (LossUnit::Event, 1) => "event",
         (LossUnit::Event, _) => "events",
+        (LossUnit::Packet, 1) => "datagram",
+        (LossUnit::Packet, _) => "datagrams",
     };
     format!("{count} {what} lost at stage {stage} ({kind})")
 }

@@ -17,27 +17,30 @@ use self::community::{CommunityIds, Text};
 use self::object::{Key, Object, key, write_list};
 use self::process::Processes;
 use self::standing::Standings;
-use super::action::Action;
+use super::action::{Action, Aspect};
 use super::names;
 use super::record::{End, Ends, Record};
 use super::{Context, Format};
 use crate::clock::UtcClock;
-use crate::event::Errno;
+use crate::event::{Errno, Protocol};
 use crate::host::Host;
 use crate::identity::Identities;
 use crate::kernel::netns;
-use crate::observation::{ConnState, Connection, Direction, Loss};
+use crate::observation::{Connection, Direction, Loss};
 use crate::process::cause::Cause;
 use crate::process::image::Image;
+
+/// Protocols that most lines are about.
+const USUAL: [Protocol; 2] = [Protocol::TCP, Protocol::UDP];
 
 /// Formats events as JSON lines.
 pub struct Json {
     clock: UtcClock,
     identities: Identities,
-    /// From `ecs` to the sequence number, by [`Action`] and whether a connection was refused.
-    classes: [[Vec<u8>; 2]; Action::ALL.len()],
-    /// `network` up to the community ID, by [`Direction`] and whether it is IPv4.
-    networks: [[Vec<u8>; 2]; Direction::ALL.len()],
+    /// From `ecs` to the sequence number, by [`Action`] and [`Aspect`].
+    classes: [[Vec<u8>; Aspect::ALL.len()]; Action::ALL.len()],
+    /// `network` up to the community ID, by protocol, [`Direction`] and whether it is IPv4.
+    networks: [[[Vec<u8>; 2]; Direction::ALL.len()]; USUAL.len()],
     standings: Standings,
     /// The member `host`, the same in every line.
     host: Vec<u8>,
@@ -55,9 +58,11 @@ impl Json {
             processes: Processes::new(identities.clone(), clock.clone(), context.users),
             clock,
             identities,
-            classes: Action::ALL.map(|action| [false, true].map(|refused| class(action, refused))),
-            networks: Direction::ALL
-                .map(|direction| [false, true].map(|is_ipv4| network(direction, is_ipv4))),
+            classes: Action::ALL.map(|action| Aspect::ALL.map(|aspect| class(action, aspect))),
+            networks: USUAL.map(|protocol| {
+                Direction::ALL
+                    .map(|direction| [false, true].map(|v4| network(protocol, direction, v4)))
+            }),
             standings: Standings::new(context.hooks),
             host: host_member(&context.host),
             community_ids: CommunityIds::new(),
@@ -66,8 +71,8 @@ impl Json {
     }
 
     fn event(&self, record: &Record<'_>, sequence: u64, line: &mut Object<'_>) {
-        let refused = record.state == Some(ConnState::REJ);
-        let mut event = line.begun(&self.classes[record.action as usize][usize::from(refused)]);
+        let aspect = record.aspect() as usize;
+        let mut event = line.begun(&self.classes[record.action as usize][aspect]);
         event.digits(sequence);
         if let Some(duration) = record.duration_ns {
             event.number(key!("duration"), duration);
@@ -80,9 +85,18 @@ impl Json {
             return;
         };
         let ends = &record.ends();
-        let direction = connection.direction as usize;
-        let mut network = line.begun(&self.networks[direction][usize::from(record.is_ipv4())]);
-        if let Some(id) = self.community_id(ends) {
+        let (protocol, direction, v4) =
+            (connection.protocol, connection.direction, record.is_ipv4());
+        let other;
+        let begun = match USUAL.iter().position(|&usual| usual == protocol) {
+            Some(place) => &self.networks[place][direction as usize][usize::from(v4)],
+            None => {
+                other = network(protocol, direction, v4);
+                &other
+            }
+        };
+        let mut network = line.begun(begun);
+        if let Some(id) = self.community_id(protocol, ends) {
             network.word(key!("community_id"), id);
         }
         network.end();
@@ -90,9 +104,9 @@ impl Json {
         write_end(key!("destination"), &ends.destination, line);
     }
 
-    fn community_id(&mut self, ends: &Ends) -> Option<&Text> {
-        self.community_ids
-            .of(ends.source.address()?, ends.destination.address()?)
+    fn community_id(&mut self, protocol: Protocol, ends: &Ends) -> Option<&Text> {
+        let (source, destination) = (ends.source.address()?, ends.destination.address()?);
+        self.community_ids.of(protocol, source, destination)
     }
 
     fn process(&mut self, image: &Arc<Image>, record: &Record<'_>, line: &mut Object<'_>) {
@@ -186,7 +200,11 @@ impl Json {
                 record.subflows,
                 tracer.key(key!("subflows")),
                 |subflow, out| {
-                    let ends = Ends::of(connection.direction, &subflow.endpoints, subflow.totals);
+                    let ends = Ends::of(
+                        connection.direction,
+                        &subflow.endpoints,
+                        subflow.totals.map(Into::into),
+                    );
                     let mut object = Object::begin(out);
                     write_end(key!("source"), &ends.source, &mut object);
                     write_end(key!("destination"), &ends.destination, &mut object);
@@ -227,7 +245,7 @@ impl Format for Json {
 }
 
 /// From `ecs` to where the sequence number goes: what follows from the action alone.
-fn class(action: Action, refused: bool) -> Vec<u8> {
+fn class(action: Action, aspect: Aspect) -> Vec<u8> {
     let mut text = Vec::new();
     let mut line = Object::members_only(&mut text);
     line.members(br#""ecs":{"version":"9.0.0"}"#);
@@ -235,7 +253,7 @@ fn class(action: Action, refused: bool) -> Vec<u8> {
     event.word(key!("kind"), action.kind());
     if !action.category().is_empty() {
         event.words(key!("category"), action.category());
-        event.words(key!("type"), action.types(refused));
+        event.words(key!("type"), action.types(aspect));
     }
     event.word(key!("action"), action.name());
     if let Some(outcome) = action.outcome() {
@@ -246,11 +264,16 @@ fn class(action: Action, refused: bool) -> Vec<u8> {
 }
 
 /// The member `network`, open for the community ID.
-fn network(direction: Direction, is_ipv4: bool) -> Vec<u8> {
+fn network(protocol: Protocol, direction: Direction, is_ipv4: bool) -> Vec<u8> {
     let mut text = Vec::new();
     let mut line = Object::members_only(&mut text);
     let mut network = Object::begin(line.key(key!("network")));
-    network.word(key!("transport"), "tcp");
+    if let Some(name) = names::protocol(protocol) {
+        network.word(key!("transport"), name);
+    }
+    if protocol != Protocol::TCP {
+        network.word(key!("iana_number"), itoa::Buffer::new().format(protocol.0));
+    }
     network.word(key!("type"), if is_ipv4 { "ipv4" } else { "ipv6" });
     network.word(key!("direction"), names::direction(direction));
     text
@@ -269,8 +292,11 @@ fn write_end(key: Key, end: &End, line: &mut Object<'_>) {
         if let Some(port) = end.port {
             object.number(key!("port"), port);
         }
-        if let Some(bytes) = end.bytes {
-            object.number(key!("bytes"), bytes);
+        if let Some(carried) = end.carried {
+            object.number(key!("bytes"), carried.bytes);
+            if let Some(packets) = carried.packets {
+                object.number(key!("packets"), packets);
+            }
         }
     });
 }

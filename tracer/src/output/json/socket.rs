@@ -7,7 +7,7 @@ use super::{Json, write_end};
 use crate::event::BootTime;
 use crate::observation::Direction;
 use crate::output::names;
-use crate::output::record::End;
+use crate::output::record::{Carried, End};
 use crate::output::socket::Socket;
 
 impl Json {
@@ -106,10 +106,13 @@ fn write_network(socket: &Socket, network: &mut Object<'_>) {
 }
 
 fn write_ends(socket: &Socket, line: &mut Object<'_>) {
-    let end = |address: SocketAddr, bytes| End {
+    let end = |address: SocketAddr, bytes: Option<u64>| End {
         ip: Some(address.ip()),
         port: Some(address.port()),
-        bytes,
+        carried: bytes.map(|bytes| Carried {
+            bytes,
+            packets: None,
+        }),
     };
     let totals = socket.totals.filter(|_| !socket.is_listening());
     let sent = totals.map(|totals| totals.sent);

@@ -1,0 +1,176 @@
+//! A datagram: its headers, and how many it is on the wire.
+
+use tracer_common::record::Endpoints;
+
+use super::{
+    layout::layout,
+    sock,
+    source::{Source, read_remote},
+};
+
+/// Length of a UDP header.
+pub(crate) const UDP_HEADER: u32 = 8;
+
+/// Length of an IPv6 header without extensions.
+const IPV6_HEADER: u32 = 40;
+
+/// A packet, to be read from its IP header on.
+pub(crate) trait Packet {
+    /// What lies so many bytes behind the beginning of the IP header.
+    fn load<T: Copy>(&self, offset: u32) -> Option<T>;
+
+    /// Where the transport header begins, as far as IPv6's extension headers are understood.
+    fn transport(&self) -> Option<u32>;
+}
+
+/// In the kernel's memory.
+pub(crate) struct InMemory<S> {
+    skb: S,
+    ip: *const u8,
+    network: u16,
+}
+
+impl<S: Source> InMemory<S> {
+    /// What a `struct sk_buff` holds, its headers in one piece.
+    #[inline(always)]
+    pub(crate) fn of(skb: S) -> Option<Self> {
+        let head: *const u8 = skb.load(layout!(skb_head))?;
+        let network: u16 = skb.load(layout!(skb_network_header))?;
+        let ip = head.wrapping_add(network.into());
+        Some(Self { skb, ip, network })
+    }
+}
+
+impl<S: Source> Packet for InMemory<S> {
+    #[inline(always)]
+    fn load<T: Copy>(&self, offset: u32) -> Option<T> {
+        read_remote(self.ip.wrapping_add(offset as usize))
+    }
+
+    #[inline(always)]
+    fn transport(&self) -> Option<u32> {
+        let transport: u16 = self.skb.load(layout!(skb_transport_header))?;
+        Some(transport.wrapping_sub(self.network).into())
+    }
+}
+
+/// An IPv4 header without options, and the ports behind it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Ipv4 {
+    version: u8,
+    before: [u8; 11],
+    source: u32,
+    destination: u32,
+    ports: [u16; 2],
+}
+
+/// An IPv6 header without extensions, and the ports behind it.
+#[repr(C, packed(4))]
+#[derive(Clone, Copy)]
+struct Ipv6 {
+    before: [u8; 6],
+    next: u8,
+    limit: u8,
+    source: [u64; 2],
+    destination: [u64; 2],
+    ports: [u16; 2],
+}
+
+/// The ends of a datagram, and the length of the headers of IP.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// In network byte order, IPv4 as IPv4-mapped.
+    pub(crate) source: [u64; 2],
+    /// As `source`.
+    pub(crate) destination: [u64; 2],
+    /// In host byte order.
+    pub(crate) source_port: u16,
+    /// In host byte order.
+    pub(crate) destination_port: u16,
+    /// In bytes.
+    pub(crate) headers: u32,
+}
+
+/// An IPv4 address as an IPv4-mapped one.
+#[inline(always)]
+fn mapped(ipv4: u32) -> [u64; 2] {
+    [0, u64::from(ipv4) << 32 | 0xffff_0000]
+}
+
+impl Ends {
+    /// Of a datagram of UDP.
+    #[inline(always)]
+    pub(crate) fn of_udp(packet: &impl Packet) -> Option<Self> {
+        let header: Ipv4 = packet.load(0)?;
+        if header.version >> 4 == 4 {
+            let headers = u32::from(header.version & 15) * 4;
+            let ports = if headers == 20 {
+                header.ports
+            } else {
+                packet.load(headers)?
+            };
+            return Some(Self {
+                source: mapped(header.source),
+                destination: mapped(header.destination),
+                source_port: u16::from_be(ports[0]),
+                destination_port: u16::from_be(ports[1]),
+                headers,
+            });
+        }
+        let header: Ipv6 = packet.load(0)?;
+        let (headers, ports) = if u16::from(header.next) == sock::IPPROTO_UDP {
+            (IPV6_HEADER, header.ports)
+        } else {
+            let transport = packet.transport()?;
+            (transport, packet.load(transport)?)
+        };
+        Some(Self {
+            source: header.source,
+            destination: header.destination,
+            source_port: u16::from_be(ports[0]),
+            destination_port: u16::from_be(ports[1]),
+            headers,
+        })
+    }
+
+    /// Fills in both ends as `socket` sees them.
+    #[inline(always)]
+    pub(crate) fn fill(
+        &self,
+        socket: impl Source,
+        received: bool,
+        to: *mut Endpoints,
+    ) -> Option<()> {
+        let net = socket.follow(layout!(sock_net))?;
+        let source = (self.source, self.source_port);
+        let destination = (self.destination, self.destination_port);
+        let (local, remote) = if received {
+            (destination, source)
+        } else {
+            (source, destination)
+        };
+        // SAFETY: `to` points to a reserved record.
+        unsafe {
+            (*to).family = sock::AF_INET6;
+            (*to).local_port = local.1;
+            (*to).remote_port = remote.1;
+            (*to).state = 0;
+            (*to).padding = 0;
+            (*to).netns = net.load(layout!(net_inum))?;
+            (*to).padding2 = 0;
+            (&raw mut (*to).local).cast::<[u64; 2]>().write(local.0);
+            (&raw mut (*to).remote).cast::<[u64; 2]>().write(remote.0);
+        }
+        Some(())
+    }
+}
+
+/// The payload of each datagram that this is on the wire, in bytes; 0 if it is but one.
+#[inline(always)]
+pub(crate) fn segment(skb: impl Source) -> Option<u16> {
+    let head: *const u8 = skb.load(layout!(skb_head))?;
+    let end: u32 = skb.load(layout!(skb_end))?;
+    let shared = head.wrapping_add(end as usize);
+    read_remote(shared.wrapping_add(layout!(shinfo_gso_size) as usize))
+}
