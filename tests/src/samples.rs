@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::event::{
     BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, Name, Privileges,
-    ProcessKey, Session, SocketId, Totals, Tty,
+    ProcessKey, Protocol, Session, SocketId, Totals, Tty,
 };
 use tracer::host::Host;
 

@@ -140,6 +140,8 @@ impl<S: Sink> Pipeline<S> {
                 Err(_) => self.undecodable += 1,
             }
         }
+        // First, so that flows end before what ended later.
+        self.answer();
         if count < limit {
             self.state.advance(begin, &mut self.sinks);
             if self.sinks.has_room() {

@@ -9,6 +9,7 @@ mod belonging;
 mod born;
 mod cloning;
 mod connecting;
+mod datagrams;
 mod exchange;
 mod failing;
 mod fast_open;
@@ -77,6 +78,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mptcp", mptcp::connect_to_itself),
     ("mptcp-paths", mptcp::over_several_paths),
     ("mptcp-falls-back", mptcp::fall_back),
+    ("datagrams", datagrams::exchange),
+    ("datagrams-inherited", datagrams::with_inherited_socket),
     ("told-unreachable", unreachable::told),
     ("mount-nfs", kernel_client::mount),
     ("enter-cgroup", belonging::enter_cgroup),

@@ -11,6 +11,7 @@ mod cause;
 mod common;
 mod containers;
 mod crowds;
+mod datagrams;
 mod doctor;
 mod endings;
 mod executed;
@@ -73,6 +74,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("fast_open", fast_open::facts()),
         ("mptcp", mptcp::facts()),
         ("kernel_owned", kernel_owned::facts()),
+        ("datagrams", datagrams::facts()),
         ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),

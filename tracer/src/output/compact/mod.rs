@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use self::paint::{Painter, Style};
-use super::action::Action;
+use super::action::{Action, Aspect};
 use super::lineage::write_lineage;
 use super::record::{End, Ends, Record};
 use super::users::Users;
@@ -127,11 +127,11 @@ impl Compact {
             self.painter.paint(Style::Bad, b"reason unknown", out);
             out.extend_from_slice(b"  ");
         }
-        if let Some((stage, totals)) = record.flow {
-            self.write_flow(stage, &totals, out);
-        }
         let duration = record.duration_ns.map(quantity::duration);
-        if let Some(totals) = record.totals {
+        if let Some((FlowStage::Info | FlowStage::End, totals)) = record.flow {
+            write_flow(&totals, out);
+            out.extend_from_slice(b" in ");
+        } else if let Some(totals) = record.totals {
             let (sent, received) = (
                 quantity::bytes(totals.sent),
                 quantity::bytes(totals.received),
@@ -143,28 +143,6 @@ impl Compact {
         }
         if let Some(duration) = duration {
             write_all(out, format_args!("{duration}  "));
-        }
-    }
-
-    /// What a flow has carried so far.
-    fn write_flow(&self, stage: FlowStage, totals: &FlowTotals, out: &mut Vec<u8>) {
-        out.extend_from_slice(match stage {
-            FlowStage::Start => b"begins  ".as_slice(),
-            FlowStage::Info => b"goes on  ",
-            FlowStage::End => b"ends  ",
-        });
-        if stage != FlowStage::Start {
-            let (sent, received) = (
-                quantity::bytes(totals.sent_bytes),
-                quantity::bytes(totals.received_bytes),
-            );
-            write_all(
-                out,
-                format_args!(
-                    "sent {} ({sent}), received {} ({received})  ",
-                    totals.sent_packets, totals.received_packets
-                ),
-            );
         }
     }
 
@@ -287,7 +265,7 @@ impl Format for Compact {
         self.painter
             .paint(Style::Faint, self.clock.render(record.time), out);
         out.extend_from_slice(b"  ");
-        let (verb, style) = verb(record.action);
+        let (verb, style) = verb(record.action, record.aspect());
         self.column.clear();
         self.column.extend_from_slice(verb.as_bytes());
         self.write_column(ACTION_WIDTH, style, out);
@@ -311,6 +289,21 @@ impl Format for Compact {
     }
 }
 
+/// Datagrams each way, and their payload.
+fn write_flow(totals: &FlowTotals, out: &mut Vec<u8>) {
+    let (sent, received) = (
+        quantity::bytes(totals.sent_bytes),
+        quantity::bytes(totals.received_bytes),
+    );
+    write_all(
+        out,
+        format_args!(
+            "sent {sent} ({}), received {received} ({})",
+            totals.sent_packets, totals.received_packets
+        ),
+    );
+}
+
 /// The outermost contact, with a question mark if it or one further in is one of several.
 fn write_cause(cause: &Cause, out: &mut Vec<u8>) {
     let outermost = cause.outwards().last().unwrap_or(cause);
@@ -325,8 +318,13 @@ fn write_cause(cause: &Cause, out: &mut Vec<u8>) {
     }
 }
 
-fn verb(action: Action) -> (&'static str, Style) {
+fn verb(action: Action, aspect: Aspect) -> (&'static str, Style) {
     match action {
+        Action::DatagramFlow => match aspect {
+            Aspect::Ongoing => ("flows", Style::Faint),
+            Aspect::Ended => ("flowed", Style::Faint),
+            Aspect::Usual | Aspect::Refused => ("flow", Style::Plain),
+        },
         Action::ProcessFork => ("fork", Style::Faint),
         Action::ProcessExec => ("exec", Style::Plain),
         Action::ProcessExit => ("exit", Style::Faint),
@@ -337,7 +335,6 @@ fn verb(action: Action) -> (&'static str, Style) {
         Action::ConnectionClosed => ("close", Style::Faint),
         Action::ListenOpened => ("listen", Style::Inbound),
         Action::ListenClosed => ("unlisten", Style::Faint),
-        Action::DatagramFlow => ("flow", Style::Plain),
         Action::EventsLost => ("LOST", Style::Alarm),
     }
 }

@@ -1,0 +1,152 @@
+//! Flows of datagrams: who exchanges how many with whom.
+
+use serde_json::Value;
+use tests::event::Event;
+use tests::expectations::select;
+use tests::facts;
+use tests::suite::Fact;
+use tests::workload;
+
+use crate::common;
+
+pub(crate) fn facts() -> Vec<Fact> {
+    facts![
+        datagrams_of_a_connected_socket_are_one_flow_each_way,
+        datagrams_of_a_connected_socket_over_ipv6_are_one_flow_each_way,
+        datagrams_of_an_unconnected_socket_are_one_flow_each_way,
+        datagrams_of_an_unconnected_socket_over_ipv6_are_one_flow_each_way,
+        an_ipv6_socket_that_sends_over_ipv4_is_told_with_ipv4_addresses,
+        datagrams_of_batches_are_counted_one_by_one,
+        datagrams_that_segmentation_cuts_are_counted_one_by_one,
+        a_datagram_that_is_peeked_at_is_counted_once,
+        datagrams_without_payload_are_counted,
+        a_datagram_that_is_taken_in_part_counts_whole,
+        a_receiver_that_never_sends_has_a_flow,
+        a_flow_belongs_to_the_child_that_uses_an_inherited_socket,
+        many_datagrams_are_few_events,
+    ]
+}
+
+fn datagrams_of_a_connected_socket_are_one_flow_each_way() {
+    expect_flows("connected", 300);
+}
+
+fn datagrams_of_a_connected_socket_over_ipv6_are_one_flow_each_way() {
+    expect_flows("connected-v6", 300);
+}
+
+fn datagrams_of_an_unconnected_socket_are_one_flow_each_way() {
+    expect_flows("unconnected", 5);
+}
+
+fn datagrams_of_an_unconnected_socket_over_ipv6_are_one_flow_each_way() {
+    expect_flows("unconnected-v6", 5);
+}
+
+fn an_ipv6_socket_that_sends_over_ipv4_is_told_with_ipv4_addresses() {
+    for event in expect_flows("mapped", 3) {
+        event.expect("/source/ip", "127.0.0.1");
+        event.expect("/destination/ip", "127.0.0.1");
+        event.expect("/network/type", "ipv4");
+    }
+}
+
+fn datagrams_of_batches_are_counted_one_by_one() {
+    expect_flows("many", 4);
+}
+
+fn datagrams_that_segmentation_cuts_are_counted_one_by_one() {
+    expect_flows("segmented", 4);
+}
+
+fn a_datagram_that_is_peeked_at_is_counted_once() {
+    expect_flows("peeked", 3);
+}
+
+fn datagrams_without_payload_are_counted() {
+    expect_flows("empty", 3);
+}
+
+fn a_datagram_that_is_taken_in_part_counts_whole() {
+    expect_flows("cut", 3);
+}
+
+fn a_receiver_that_never_sends_has_a_flow() {
+    for event in expect_flows("one-way", 3) {
+        let is_receiver = event.text("/network/direction") == "ingress";
+        let (sent, received) = ("/destination/packets", "/source/packets");
+        if is_receiver {
+            event.expect(sent, 0);
+        } else {
+            event.expect(
+                received,
+                if event.words("/event/type").contains(&"start") {
+                    1
+                } else {
+                    3
+                },
+            );
+        }
+    }
+}
+
+fn many_datagrams_are_few_events() {
+    let events = expect_flows("connected", 20_000);
+    assert_eq!(events.len(), 4, "a start and an end for each socket");
+}
+
+/// Both sockets' flows begin and end, with what the workload says that they carried.
+#[track_caller]
+fn expect_flows(way: &str, times: u32) -> Vec<Event> {
+    let ((pid, fact), events) =
+        common::observe(|| workload::run("datagrams", &[way, &times.to_string()]));
+    let flows = select(&events, "datagram_flow", pid);
+    let (client, server) = (port(&fact, "client"), port(&fact, "server"));
+    for (direction, by) in [("egress", "by_client"), ("ingress", "by_server")] {
+        let of_socket = flows
+            .iter()
+            .filter(|event| event.text("/network/direction") == direction);
+        let [start, end] = of_socket.collect::<Vec<_>>()[..] else {
+            panic!("a start and an end of the {direction} flow in {flows:#?}")
+        };
+        for event in [start, end] {
+            event.expect("/network/transport", "udp");
+            event.expect("/source/port", client);
+            event.expect("/destination/port", server);
+            event.expect("/tracer/owner_provenance", "kernel");
+        }
+        start.expect("/event/type", serde_json::json!(["connection", "start"]));
+        end.expect("/event/type", serde_json::json!(["connection", "end"]));
+        assert_eq!(start.connection_id(), end.connection_id());
+        let (sent, received) = match direction {
+            "egress" => ("source", "destination"),
+            _ => ("destination", "source"),
+        };
+        for (end_of, what) in [(sent, "sent"), (received, "received")] {
+            end.expect(&format!("/{end_of}/packets"), fact[by][what][0].clone());
+            end.expect(&format!("/{end_of}/bytes"), fact[by][what][1].clone());
+        }
+    }
+    flows.into_iter().cloned().collect()
+}
+
+fn port(fact: &Value, name: &str) -> u64 {
+    fact[name].as_u64().expect("a port")
+}
+
+fn a_flow_belongs_to_the_child_that_uses_an_inherited_socket() {
+    let ((pid, fact), events) = common::observe(|| workload::run("datagrams-inherited", &[]));
+    let child = u32::try_from(fact["child"].as_u64().expect("a PID")).expect("a PID");
+    let of_child = select(&events, "datagram_flow", child);
+    assert_eq!(of_child.len(), 2, "the sender's: {of_child:#?}");
+    for event in of_child {
+        event.expect("/network/direction", "egress");
+        event.expect("/process/parent/pid", pid);
+        event.expect("/destination/port", port(&fact, "server"));
+    }
+    let of_parent = select(&events, "datagram_flow", pid);
+    assert_eq!(of_parent.len(), 2, "the receiver's: {of_parent:#?}");
+    for event in of_parent {
+        event.expect("/network/direction", "ingress");
+    }
+}
