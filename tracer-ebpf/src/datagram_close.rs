@@ -2,7 +2,9 @@
 //!
 //! fentry and kprobe mode: `void sk_common_release(struct sock *sk)`, net/core/sock.c, which UDP, raw and ping
 //! sockets come through, TCP ones not. Tracepoint mode: `BPF_CGROUP_INET_SOCK_RELEASE`, run by
-//! `inet_release` for every socket over IP since 5.9. Both before its address can be used again.
+//! `inet_release` for every socket over IP since 5.9. Both before its address can be used again. In tracepoint
+//! mode packets can still reach the socket for a moment; so a new socket closes whatever was at its address, too
+//! (`BPF_CGROUP_INET_SOCK_CREATE`, run by `inet_create` and `inet6_create`).
 
 use aya_ebpf::{
     macros::{cgroup_sock, fentry, kprobe},
@@ -41,6 +43,16 @@ fn released(socket: *const u8, source: impl Source) {
 
 #[cgroup_sock(sock_release)]
 fn cgroup_sock_release(ctx: SockContext) -> i32 {
+    begins_or_ends(&ctx)
+}
+
+#[cgroup_sock(sock_create)]
+fn cgroup_sock_create(ctx: SockContext) -> i32 {
+    begins_or_ends(&ctx)
+}
+
+#[inline(always)]
+fn begins_or_ends(ctx: &SockContext) -> i32 {
     let socket = ctx.sock;
     // SAFETY: the context is live; the verifier checks the access.
     let protocol = unsafe { (*socket).protocol };

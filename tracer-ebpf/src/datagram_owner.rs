@@ -1,12 +1,14 @@
 //! A process sends or receives with a datagram socket (tracepoint mode).
 //!
 //! Tracepoints `sock_send_length` and `sock_recv_length`, net/socket.c, since 6.3: in the caller's context, for
-//! every kind of socket, when the send or receive is over. Told once for each socket.
+//! every kind of socket, when the send or receive is over. Before 6.3 cgroup programs, which see less: who sends to
+//! an address (`BPF_CGROUP_UDP4_SENDMSG`), asks for the address of a datagram's sender (`BPF_CGROUP_UDP4_RECVMSG`),
+//! or connects (`BPF_CGROUP_INET4_CONNECT`), likewise for IPv6. Told once for each socket. All of them watch only.
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, map},
+    macros::{btf_tracepoint, cgroup_sock_addr, map},
     maps::LruHashMap,
-    programs::BtfTracePointContext,
+    programs::{BtfTracePointContext, SockAddrContext},
 };
 use tracer_common::record::{DatagramOwner, kind};
 
@@ -15,6 +17,8 @@ use crate::{
     kernel::{Direct, number, sock, task},
     ring,
 };
+
+const ALLOW: i32 = 1;
 
 /// Sockets whose owner was told; who is forgotten is told again.
 const OWNED_MAX: u32 = 16_384;
@@ -39,12 +43,42 @@ fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn used(socket: *const u8, result: i32) {
     if result >= 0 && sock::is_of::<{ sock::IPPROTO_UDP }>(Direct(socket)) {
-        tell(socket);
+        tell::<false>(socket);
     }
 }
 
+macro_rules! entries {
+    ($($name:ident = $point:ident,)*) => {$(
+        #[cgroup_sock_addr($point)]
+        fn $name(ctx: SockAddrContext) -> i32 {
+            named(&ctx)
+        }
+    )*};
+}
+entries! {
+    cgroup_sendmsg4 = sendmsg4,
+    cgroup_sendmsg6 = sendmsg6,
+    cgroup_recvmsg4 = recvmsg4,
+    cgroup_recvmsg6 = recvmsg6,
+    cgroup_connect4_udp = connect4,
+    cgroup_connect6_udp = connect6,
+}
+
 #[inline(always)]
-fn tell(socket: *const u8) {
+fn named(ctx: &SockAddrContext) -> i32 {
+    // SAFETY: the context is live; the verifier checks each access.
+    let (protocol, socket) = unsafe {
+        let address = ctx.sock_addr;
+        ((*address).protocol, (*address).__bindgen_anon_1.sk)
+    };
+    if protocol == u32::from(sock::IPPROTO_UDP) {
+        tell::<true>(socket.cast_const().cast());
+    }
+    ALLOW
+}
+
+#[inline(always)]
+fn tell<const IN_CGROUP: bool>(socket: *const u8) {
     let address = number(socket);
     let key = [address, current_generation(address).into()];
     if OWNED.get_ptr(&key).is_some() {
@@ -55,7 +89,12 @@ fn tell(socket: *const u8) {
         // SAFETY: a reserved record.
         unsafe {
             (*record).socket = address;
-            task::fill_current(&raw mut (*record).task)?;
+            let task = &raw mut (*record).task;
+            if IN_CGROUP {
+                task::fill_current_in_cgroup(task)?;
+            } else {
+                task::fill_current(task)?;
+            }
         }
         told = true;
         Some(())

@@ -137,8 +137,12 @@ impl FlowTable {
             peer: first.endpoints.remote,
         };
         if let Some(&handle) = self.by_pair.get(&pair) {
-            self.count_elsewhere(handle, first.key);
-            return;
+            if self.entries[handle].is_same(first, process) {
+                self.count_elsewhere(handle, first.key);
+                return;
+            }
+            self.forget_in_socket(handle);
+            self.end(handle, context);
         }
         if self.entries.len() >= self.capacity {
             self.dropped += 1;
@@ -404,6 +408,15 @@ impl FlowTable {
 }
 
 impl Entry {
+    /// Whether another first datagram is of the same flow: of another socket that has this address now, the
+    /// close was lost.
+    fn is_same(&self, first: &FirstDatagram, process: Option<ProcessId>) -> bool {
+        let owner = self.owner.as_ref().map(|owner| owner.process);
+        self.endpoints.local.port() == first.endpoints.local.port()
+            && self.endpoints.netns == first.endpoints.netns
+            && (process.is_none() || process == owner)
+    }
+
     fn connection(&self) -> Connection {
         let owner = self.owner.as_ref();
         Connection {

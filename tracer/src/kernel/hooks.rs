@@ -326,9 +326,23 @@ const DATAGRAM: &[Way] = ways! {
         "skb_consume_udp_kprobe" at Point::Kprobe("skb_consume_udp")
     ],
     TRACEPOINT => [
-        "cgroup_sock_release" at Point::Cgroup("sock_release"),
         "sock_send_length" at Point::BtfTracepoint("sock_send_length"),
         "sock_recv_length" at Point::BtfTracepoint("sock_recv_length"),
+        "cgroup_sock_create" at Point::Cgroup("sock_create"),
+        "cgroup_sock_release" at Point::Cgroup("sock_release"),
+        "cgroup_skb_egress" at Point::Cgroup("skb_egress"),
+        "cgroup_skb_ingress" at Point::Cgroup("skb_ingress")
+    ],
+    // Before 6.3.
+    TRACEPOINT => [
+        "cgroup_sendmsg4" at Point::Cgroup("sendmsg4"),
+        "cgroup_sendmsg6" at Point::Cgroup("sendmsg6"),
+        "cgroup_recvmsg4" at Point::Cgroup("recvmsg4"),
+        "cgroup_recvmsg6" at Point::Cgroup("recvmsg6"),
+        "cgroup_connect4_udp" at Point::Cgroup("connect4"),
+        "cgroup_connect6_udp" at Point::Cgroup("connect6"),
+        "cgroup_sock_create" at Point::Cgroup("sock_create"),
+        "cgroup_sock_release" at Point::Cgroup("sock_release"),
         "cgroup_skb_egress" at Point::Cgroup("skb_egress"),
         "cgroup_skb_ingress" at Point::Cgroup("skb_ingress")
     ],
