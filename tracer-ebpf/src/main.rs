@@ -21,6 +21,7 @@ mod connect;
 mod connect_error;
 mod peer_name;
 mod reset;
+mod socket_create;
 mod state;
 
 mod inventory;

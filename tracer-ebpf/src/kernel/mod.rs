@@ -10,6 +10,7 @@ pub(crate) mod mptcp;
 pub(crate) mod path;
 pub(crate) mod sock;
 pub(crate) mod source;
+pub(crate) mod syscall;
 pub(crate) mod task;
 
 pub(crate) use source::{Direct, Remote, Source, Window};

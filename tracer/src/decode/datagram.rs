@@ -3,7 +3,9 @@
 //! In: one record. Out: an [`Event`], which borrows a message of DNS from the record.
 
 use super::*;
-use crate::event::{DatagramSocketId, DnsPayload, Flow, FlowKey, RawFamily, RawSocket, Transport};
+use crate::event::{
+    DatagramSocketId, DnsPayload, Flow, FlowKey, RawFamily, RawSocket, RawType, Transport,
+};
 
 /// The number and the name of a protocol without ports is not checked: the kernel knows more of them.
 #[inline(never)]
@@ -100,24 +102,40 @@ pub(super) fn dns(bytes: &[u8], time: BootTime) -> Decoded<'_> {
 #[inline(never)]
 pub(super) fn socket_created(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let bytes: &[u8; size_of::<record::SocketCreated>()] = exact("socket_created", bytes)?;
-    let family = match field!(bytes, record::SocketCreated, family) {
-        2 => RawFamily::Ipv4,
-        10 => RawFamily::Ipv6,
-        17 => RawFamily::Packet,
-        family => {
-            return Err(DecodeError::Value {
-                field: "family of socket_created",
-                value: family.into(),
-            });
-        }
-    };
+    let family = raw_family(field!(bytes, record::SocketCreated, family))?;
+    let socket_type = field!(bytes, record::SocketCreated, socket_type);
     let socket = field!(bytes, record::SocketCreated, socket);
     let kind = EventKind::SocketCreated(RawSocket {
         socket: (socket != 0).then_some(SocketId(socket)),
         task: task(&part(bytes, offset_of!(record::SocketCreated, task))),
         netns: field!(bytes, record::SocketCreated, netns),
         family,
+        socket_type: raw_type(family, socket_type)?,
         protocol: field!(bytes, record::SocketCreated, protocol),
     });
     Ok(Event { time, kind })
+}
+
+fn raw_family(family: u16) -> Result<RawFamily, DecodeError> {
+    match family {
+        2 => Ok(RawFamily::Ipv4),
+        10 => Ok(RawFamily::Ipv6),
+        17 => Ok(RawFamily::Packet),
+        family => Err(DecodeError::Value {
+            field: "family of socket_created",
+            value: family.into(),
+        }),
+    }
+}
+
+fn raw_type(family: RawFamily, socket_type: u16) -> Result<RawType, DecodeError> {
+    match (family, socket_type) {
+        (_, 3) => Ok(RawType::Raw),
+        (RawFamily::Packet, 2) => Ok(RawType::Datagram),
+        (RawFamily::Packet, 10) => Ok(RawType::Packet),
+        (_, socket_type) => Err(DecodeError::Value {
+            field: "type of socket_created",
+            value: socket_type.into(),
+        }),
+    }
 }

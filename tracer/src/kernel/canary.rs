@@ -2,8 +2,8 @@
 //!
 //! An attached hook is not yet a hook that sees: vendors' kernels inline functions, policies detach
 //! programs. So at start the tracer runs a copy of itself that exits at once, connects to itself over
-//! loopback, and makes a connect fail, each of which every hook in question must show. None of it
-//! reaches an output.
+//! loopback, makes a connect fail, and opens a raw socket if it may, each of which every hook in question must
+//! show. None of it reaches an output.
 
 use std::{
     io,
@@ -11,6 +11,8 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
 use super::hooks::Moment;
 use crate::event::{Event, EventKind, SocketMoment};
@@ -52,6 +54,7 @@ impl Canary {
         // TCP to many is refused before a packet leaves.
         let fails_v4 = fails((Ipv4Addr::BROADCAST, 9).into());
         let fails_v6 = fails((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9).into());
+        let has_raw_socket = open_raw_socket().is_ok();
         let waiting = moments
             .into_iter()
             .filter(|moment| match moment {
@@ -59,6 +62,7 @@ impl Canary {
                 Moment::Connect | Moment::Accept | Moment::State => no_loopback.is_none(),
                 Moment::ConnectErrorV4 => fails_v4,
                 Moment::ConnectErrorV6 => fails_v6,
+                Moment::RawSocket => has_raw_socket,
                 Moment::Reset | Moment::Cgroup => false,
             })
             .collect();
@@ -92,6 +96,9 @@ impl Canary {
             EventKind::Connect(moment) if own(moment) => Some(Moment::Connect),
             EventKind::Accept(moment, _) if own(moment) => Some(Moment::Accept),
             EventKind::Listen(moment) if own(moment) => Some(Moment::State),
+            EventKind::SocketCreated(socket) if socket.task.tgid == self.own_tgid => {
+                Some(Moment::RawSocket)
+            }
             EventKind::Attempt(moment) | EventKind::ConnectError(moment, _) if own(moment) => {
                 let ipv4 = moment.endpoints.is_ipv4();
                 Some(if ipv4 {
@@ -118,6 +125,14 @@ fn connect_to_self() -> io::Result<()> {
     let (server, _) = listener.accept()?;
     drop((client, server));
     Ok(())
+}
+
+/// Opens and closes a raw socket that receives nothing. Without CAP_NET_RAW it is refused, which is no reason
+/// not to trace.
+fn open_raw_socket() -> rustix::io::Result<()> {
+    let protocol = Some(ipproto::RAW);
+    let flags = SocketFlags::CLOEXEC;
+    socket_with(AddressFamily::INET, SocketType::RAW, flags, protocol).map(drop)
 }
 
 /// Whether the attempt got as far as the hooks on failing connects: without the address family, it

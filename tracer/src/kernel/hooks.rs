@@ -142,12 +142,14 @@ pub enum Moment {
     Reset,
     /// Cgroups come and go, processes are moved between them.
     Cgroup,
+    /// A process opens a raw or a packet socket.
+    RawSocket,
 }
 
 impl Moment {
     /// In the order in which they are attached: cgroups and processes first, so that whoever acts is
     /// known; `State` last of those that it may have to stand in for.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cgroup,
         Self::Fork,
         Self::Exec,
@@ -158,6 +160,7 @@ impl Moment {
         Self::ConnectErrorV6,
         Self::State,
         Self::Reset,
+        Self::RawSocket,
     ];
 
     /// For people.
@@ -173,6 +176,7 @@ impl Moment {
             Self::State => "outcome, listen, close",
             Self::Reset => "reset sent",
             Self::Cgroup => "cgroups change",
+            Self::RawSocket => "raw socket opens",
         }
     }
 
@@ -180,7 +184,11 @@ impl Moment {
     pub const fn is_essential(self) -> bool {
         !matches!(
             self,
-            Self::ConnectErrorV4 | Self::ConnectErrorV6 | Self::Reset | Self::Cgroup
+            Self::ConnectErrorV4
+                | Self::ConnectErrorV6
+                | Self::Reset
+                | Self::Cgroup
+                | Self::RawSocket
         )
     }
 }
@@ -304,6 +312,20 @@ const CGROUP: &[Way] = ways! {
     ],
 };
 
+const RAW_SOCKET: &[Way] = ways! {
+    FENTRY => [
+        "security_socket_post_create_fentry" at Point::Fentry("security_socket_post_create")
+    ],
+    KPROBE => [
+        "security_socket_post_create_kprobe" at Point::Kprobe("security_socket_post_create")
+    ],
+    // The exit first: what is asked for before it is attached would never be taken out again.
+    TRACEPOINT => [
+        "sys_exit_socket" at Point::Tracepoint("syscalls", "sys_exit_socket"),
+        "sys_enter_socket" at Point::Tracepoint("syscalls", "sys_enter_socket")
+    ],
+};
+
 /// The ways to see `moment`, best first. `stand_in` matters for [`Moment::State`] alone.
 pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
     match moment {
@@ -322,6 +344,7 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
         },
         Moment::Reset => RESET,
         Moment::Cgroup => CGROUP,
+        Moment::RawSocket => RAW_SOCKET,
     }
 }
 
