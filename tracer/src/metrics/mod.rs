@@ -366,7 +366,8 @@ impl Sink for MetricsSink {
             Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
             | Fact::ListenOpened { .. }
-            | Fact::ListenClosed { .. } => {}
+            | Fact::ListenClosed { .. }
+            | Fact::SocketOpened { .. } => {}
         }
     }
 

@@ -20,12 +20,13 @@ pub enum Action {
     ConnectionClosed,
     ListenOpened,
     ListenClosed,
+    SocketOpened,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -36,6 +37,7 @@ impl Action {
         Action::ConnectionClosed,
         Action::ListenOpened,
         Action::ListenClosed,
+        Action::SocketOpened,
         Action::EventsLost,
     ];
 
@@ -52,6 +54,7 @@ impl Action {
             Fact::ConnectionClosed { .. } => Self::ConnectionClosed,
             Fact::ListenOpened { .. } => Self::ListenOpened,
             Fact::ListenClosed { .. } => Self::ListenClosed,
+            Fact::SocketOpened { .. } => Self::SocketOpened,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -69,6 +72,7 @@ impl Action {
             Self::ConnectionClosed => "connection_closed",
             Self::ListenOpened => "listen_opened",
             Self::ListenClosed => "listen_closed",
+            Self::SocketOpened => "socket_opened",
             Self::EventsLost => "events_lost",
         }
     }
@@ -109,6 +113,7 @@ impl Action {
             Self::ProcessExit | Self::ListenClosed => &["end"],
             Self::ConnectionOpened | Self::ConnectionAccepted => &["connection", "start"],
             Self::ConnectionExisting => &["connection", "info"],
+            Self::SocketOpened => &["info"],
             Self::ConnectionFailed if refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
             Self::EventsLost => &[],
@@ -118,7 +123,9 @@ impl Action {
     /// `event.outcome`, for actions that succeed or fail.
     pub fn outcome(self) -> Option<&'static str> {
         match self {
-            Self::ConnectionOpened | Self::ConnectionAccepted => Some("success"),
+            Self::ConnectionOpened | Self::ConnectionAccepted | Self::SocketOpened => {
+                Some("success")
+            }
             Self::ConnectionFailed => Some("failure"),
             _ => None,
         }
@@ -177,7 +184,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            10
+            11
         );
         assert!(
             ActionSet::NONE

@@ -1,6 +1,6 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
-use crate::event::{Errno, TcpState, Transport};
+use crate::event::{Errno, RawFamily, RawType, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
 use crate::process::content::{Facts, PackageKind};
@@ -90,6 +90,24 @@ pub fn transport(transport: Transport) -> &'static str {
     match transport {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
+    }
+}
+
+/// `tracer.socket.family`.
+pub fn raw_family(family: RawFamily) -> &'static str {
+    match family {
+        RawFamily::Ipv4 => "inet",
+        RawFamily::Ipv6 => "inet6",
+        RawFamily::Packet => "packet",
+    }
+}
+
+/// `tracer.socket.type`.
+pub fn raw_type(socket_type: RawType) -> &'static str {
+    match socket_type {
+        RawType::Raw => "raw",
+        RawType::Datagram => "dgram",
+        RawType::Packet => "packet",
     }
 }
 

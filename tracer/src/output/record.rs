@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::action::Action;
-use crate::event::{BootTime, Endpoints, Errno, Totals};
+use crate::event::{BootTime, Endpoints, Errno, RawSocket, Totals};
 use crate::observation::{ConnState, Connection, Direction, Fact, Loss, Observation, Subflow};
 use crate::process::cause::Cause;
 use crate::process::image::Image;
@@ -22,6 +22,8 @@ pub struct Record<'a> {
     pub process: Option<&'a Arc<Image>>,
     /// What it is about.
     pub connection: Option<&'a Connection>,
+    /// The socket that can see or forge traffic.
+    pub socket: Option<&'a RawSocket>,
     /// What led to it.
     pub cause: Option<&'a Cause>,
     /// Everyone who holds its socket, where that was looked for.
@@ -46,13 +48,8 @@ impl<'a> Record<'a> {
     /// The record that an observation becomes.
     pub fn of(observation: &Observation<'a>) -> Self {
         let action = Action::of(&observation.fact);
-        let cause = match (observation.fact.connection(), observation.fact.process()) {
-            (Some(connection), _) => connection.cause.as_deref(),
-            (None, Some(process)) => process.cause.as_deref(),
-            (None, None) => None,
-        };
         let empty = Self {
-            cause,
+            cause: observation.fact.cause(),
             ..Self::empty(observation.time, action)
         };
         match observation.fact {
@@ -146,6 +143,13 @@ impl<'a> Record<'a> {
                 process,
                 ..empty
             },
+            Fact::SocketOpened {
+                socket, process, ..
+            } => Self {
+                socket: Some(socket),
+                process,
+                ..empty
+            },
             Fact::Lost(loss) => Self {
                 loss: Some(loss),
                 ..empty
@@ -159,6 +163,7 @@ impl<'a> Record<'a> {
             action,
             process: None,
             connection: None,
+            socket: None,
             cause: None,
             holders: &[],
             state: None,
