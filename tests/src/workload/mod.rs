@@ -91,6 +91,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("tell-itself", racing::tell_itself),
     ("raw-sockets", raw_sockets::open),
     ("raw-sockets-refused", raw_sockets::refused),
+    ("raw-sockets-not-handed-out", raw_sockets::not_handed_out),
     ("raw-socket-through-uring", raw_sockets::through_io_uring),
     ("exit", running::exit),
     ("wait", running::wait),

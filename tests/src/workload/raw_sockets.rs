@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, Result, bail, ensure};
 use io_uring::opcode;
 use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
-use rustix::process::Uid;
+use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::{UnshareFlags, set_thread_uid, unshare_unsafe};
 use serde_json::json;
 
@@ -66,6 +66,27 @@ pub(super) fn refused(_: &[OsString]) -> Result<()> {
     expect_errno(socket(AF_INET, SOCK_RAW, libc::IPPROTO_ICMP), libc::EPERM)?;
     expect_errno(socket(AF_PACKET, SOCK_RAW, 0), libc::EPERM)?;
     socket(AF_INET, SOCK_DGRAM, 0)?;
+    tell(&json!({}))
+}
+
+/// Asks for sockets that the kernel makes and does not hand out: two of a pair, and one without a descriptor. Fact:
+/// `{}`.
+pub(super) fn not_handed_out(_: &[OsString]) -> Result<()> {
+    let mut pair = [0; 2];
+    // SAFETY: there is room for two descriptors.
+    let result =
+        unsafe { libc::socketpair(AF_INET, SOCK_RAW, libc::IPPROTO_ICMP, pair.as_mut_ptr()) };
+    let error = io::Error::last_os_error();
+    ensure!(result < 0, "a pair of raw sockets");
+    expect_errno(Err(error), libc::EOPNOTSUPP)?;
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, none)?;
+    expect_errno(socket(AF_INET, SOCK_RAW, libc::IPPROTO_ICMP), libc::EMFILE)?;
+    setrlimit(Resource::Nofile, limit)?;
     tell(&json!({}))
 }
 

@@ -16,6 +16,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         each_raw_and_packet_socket_is_told_and_no_other,
         a_raw_socket_is_told_with_the_namespace_that_it_is_in,
         a_socket_that_is_refused_is_not_told,
+        a_socket_that_is_made_and_not_handed_out_is_told_where_its_making_is_seen,
     ];
     facts.extend(match raw_sockets::refusal_of_io_uring() {
         Some(_) => facts![no_socket_is_opened_through_io_uring_here],
@@ -98,6 +99,12 @@ fn a_socket_that_is_refused_is_not_told() {
     let ((pid, _), events) = common::observe(|| workload::run("raw-sockets-refused", &[]));
     expect_count(&events, "process_exec", pid, 1);
     expect_count(&events, "socket_opened", pid, 0);
+}
+
+fn a_socket_that_is_made_and_not_handed_out_is_told_where_its_making_is_seen() {
+    let ((pid, _), events) = common::observe(|| workload::run("raw-sockets-not-handed-out", &[]));
+    let is_seen = environment::hook_mode() != HookMode::Tracepoint;
+    expect_count(&events, "socket_opened", pid, if is_seen { 3 } else { 0 });
 }
 
 fn a_raw_socket_through_io_uring_is_told_unless_only_system_calls_are_seen() {
