@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::event::{
     BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, Name, Privileges,
-    ProcessKey, Protocol, Session, SocketId, Totals, Tty,
+    ProcessKey, Protocol, RawFamily, RawSocket, RawType, Session, SocketId, Task, Totals, Tty,
 };
 use tracer::host::Host;
 
@@ -434,6 +434,7 @@ pub struct Samples {
     unattributed: Connection,
     multipath: Connection,
     subflows: [Subflow; 1],
+    raw_sockets: [RawSocket; 3],
 }
 
 impl Default for Samples {
@@ -459,6 +460,7 @@ impl Default for Samples {
             unattributed: unattributed(),
             multipath: multipath(),
             subflows: [subflow()],
+            raw_sockets: raw_sockets(),
         }
     }
 }
@@ -469,7 +471,8 @@ impl Samples {
         let facts = self
             .process_facts()
             .into_iter()
-            .chain(self.connection_facts());
+            .chain(self.connection_facts())
+            .chain(self.socket_facts());
         let timed = |(index, fact)| Observation {
             time: time(index),
             fact,
@@ -581,6 +584,55 @@ impl Samples {
             }),
         ]
     }
+
+    fn socket_facts(&self) -> Vec<Fact<'_>> {
+        let [icmp, everything, unnamed] = &self.raw_sockets;
+        let opened = |socket, process, cause| Fact::SocketOpened {
+            socket,
+            process,
+            cause,
+        };
+        let cause = self.curl.cause.as_deref();
+        vec![
+            opened(icmp, Some(&self.curl), cause),
+            opened(everything, Some(&self.awkward), None),
+            opened(unnamed, Some(&self.server), None),
+        ]
+    }
+}
+
+/// One for ICMP, one that sees everything, and one of which little is known.
+fn raw_sockets() -> [RawSocket; 3] {
+    let icmp = RawSocket {
+        socket: Some(SocketId(0xffff_8880_1234_9abc)),
+        task: Task {
+            tgid: 4312,
+            tid: 4312,
+            start_ns: Some(curl().key.start_ns),
+            euid: Some(0),
+            kernel_thread: false,
+            parent: None,
+            name: curl().name,
+        },
+        netns: 4_026_531_840,
+        family: RawFamily::Ipv4,
+        socket_type: RawType::Raw,
+        protocol: 1,
+    };
+    let everything = RawSocket {
+        netns: 4_026_532_000,
+        family: RawFamily::Packet,
+        protocol: 3,
+        ..icmp
+    };
+    let unnamed = RawSocket {
+        socket: None,
+        netns: 0,
+        family: RawFamily::Ipv6,
+        protocol: 200,
+        ..icmp
+    };
+    [icmp, everything, unnamed]
 }
 
 fn time(index: usize) -> BootTime {

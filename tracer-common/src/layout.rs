@@ -49,6 +49,8 @@ layout! {
     task_exit_code: "task_struct" "exit_code",
     task_thread_pid: "task_struct" "thread_pid",
     task_cgroups: "task_struct" "cgroups",
+    task_nsproxy: "task_struct" "nsproxy",
+    nsproxy_net: "nsproxy" "net_ns",
     pid_level: "pid" "level",
     pid_numbers: "pid" "numbers",
     css_set_dfl_cgrp: "css_set" "dfl_cgrp",

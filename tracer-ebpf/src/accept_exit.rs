@@ -8,7 +8,6 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    EbpfContext as _,
     helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf},
     macros::tracepoint,
     programs::TracePointContext,
@@ -22,12 +21,9 @@ use crate::{
         layout::{layout, setting},
         sock,
         source::read_remote,
+        syscall,
     },
 };
-
-/// Offset of the return value in `struct syscall_trace_exit`: a common header of 8 bytes and the
-/// number of the system call come first.
-const RETURN_VALUE: usize = 16;
 
 #[tracepoint]
 fn sys_exit_accept(ctx: TracePointContext) -> u32 {
@@ -41,14 +37,7 @@ fn sys_exit_accept4(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn returned(ctx: &TracePointContext) -> u32 {
-    // SAFETY: the verifier checks the access against the tracepoint's size.
-    let descriptor = unsafe {
-        ctx.as_ptr()
-            .cast::<u8>()
-            .add(RETURN_VALUE)
-            .cast::<i64>()
-            .read()
-    };
+    let descriptor = syscall::returned(ctx);
     if descriptor >= 0 {
         // SAFETY: both helpers return the current task.
         let socket = unsafe {

@@ -21,11 +21,13 @@ mod connect;
 mod connect_error;
 mod peer_name;
 mod reset;
+mod socket_create;
 mod state;
 
 mod datagram;
 mod datagram_close;
 mod datagram_owner;
+mod dns;
 mod packet;
 mod udp_receive;
 mod udp_send;

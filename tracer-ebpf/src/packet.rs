@@ -12,6 +12,7 @@ use tracer_common::record::{FlowKey, kind};
 
 use crate::{
     datagram::{Datagram, Owner, count, current_generation},
+    dns,
     kernel::{
         Remote, number,
         skb::{Ends, Packet, UDP_HEADER},
@@ -89,8 +90,12 @@ fn tell<const RECEIVED: bool>(ctx: &SkBuffContext, socket: *mut bpf_sock) -> Opt
         segment: unsafe { (*ctx.skb.skb).gso_size } as u16,
     };
     let socket = Remote(address as *const u8);
-    count(&datagram, Owner::Unknown, |to| {
-        ends.fill(socket, RECEIVED, to)
-    });
+    let fill = |to| ends.fill(socket, RECEIVED, to);
+    count(&datagram, Owner::Unknown, fill);
+    if peer_port == dns::PORT {
+        let headers = ends.headers + UDP_HEADER;
+        let payload = dns::InPacket { ctx, headers };
+        dns::tell(address, RECEIVED, Owner::Unknown, &payload, fill);
+    }
     Some(())
 }

@@ -12,6 +12,7 @@ use tracer_common::record::{FlowKey, kind};
 
 use crate::{
     datagram::{Datagram, Owner, count, current_generation},
+    dns,
     kernel::{
         Direct, Remote, Source,
         layout::layout,
@@ -52,7 +53,8 @@ fn received(address: *const u8, socket: impl Source, skb: impl Source, copied: i
 
 #[inline(always)]
 fn tell(address: u64, socket: impl Source, skb: impl Source) -> Option<()> {
-    let ends = Ends::of_udp(&InMemory::of(skb)?)?;
+    let packet = InMemory::of(skb)?;
+    let ends = Ends::of_udp(&packet)?;
     let datagram = Datagram {
         key: FlowKey {
             socket: address,
@@ -65,6 +67,11 @@ fn tell(address: u64, socket: impl Source, skb: impl Source) -> Option<()> {
         bytes: skb.load::<u32>(layout!(skb_len))?.into(),
         segment: skb::segment(skb)?,
     };
-    count(&datagram, Owner::Current, |to| ends.fill(socket, true, to));
+    let fill = |to| ends.fill(socket, true, to);
+    count(&datagram, Owner::Current, fill);
+    if datagram.key.peer_port == dns::PORT {
+        let payload = packet.payload(&ends, datagram.bytes)?;
+        dns::tell(address, true, Owner::Current, &payload, fill);
+    }
     Some(())
 }

@@ -13,6 +13,7 @@ use tracer_common::record::{FlowKey, kind};
 
 use crate::{
     datagram::{Datagram, Owner, count, current_generation},
+    dns,
     kernel::{
         Direct, Remote, Source,
         layout::layout,
@@ -67,7 +68,8 @@ fn sent(skb: impl Source) {
 #[inline(always)]
 fn tell(skb: impl Source, socket: impl Source) -> Option<()> {
     let address = number(skb.load(layout!(skb_sk))?);
-    let ends = Ends::of_udp(&InMemory::of(skb)?)?;
+    let packet = InMemory::of(skb)?;
+    let ends = Ends::of_udp(&packet)?;
     let length: u32 = skb.load(layout!(skb_len))?;
     let datagram = Datagram {
         key: FlowKey {
@@ -81,6 +83,11 @@ fn tell(skb: impl Source, socket: impl Source) -> Option<()> {
         bytes: length.wrapping_sub(ends.headers + UDP_HEADER).into(),
         segment: skb::segment(skb)?,
     };
-    count(&datagram, Owner::Current, |to| ends.fill(socket, false, to));
+    let fill = |to| ends.fill(socket, false, to);
+    count(&datagram, Owner::Current, fill);
+    if datagram.key.peer_port == dns::PORT {
+        let payload = packet.payload(&ends, datagram.bytes)?;
+        dns::tell(address, false, Owner::Current, &payload, fill);
+    }
     Some(())
 }

@@ -518,10 +518,21 @@ pub enum RawFamily {
     Packet,
 }
 
+/// What such a socket shows of each packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RawType {
+    /// `SOCK_RAW`: all of it, and over IPv6 what follows its header.
+    Raw,
+    /// `SOCK_DGRAM`: what follows the link's header (packet sockets only).
+    Datagram,
+    /// `SOCK_PACKET`: all of it, by an interface that is obsolete (packet sockets only).
+    Packet,
+}
+
 /// A process opened a raw or a packet socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSocket {
-    /// Which one; `None` if it could not be read.
+    /// Which one; `None` if it could not be read, as in tracepoint mode.
     pub socket: Option<SocketId>,
     /// Who.
     pub task: Task,
@@ -529,8 +540,34 @@ pub struct RawSocket {
     pub netns: u32,
     /// What kind.
     pub family: RawFamily,
+    /// What it shows.
+    pub socket_type: RawType,
     /// A protocol above IP; for a packet socket the EtherType, 0 where none is chosen yet.
     pub protocol: u32,
+}
+
+#[cfg(test)]
+impl RawSocket {
+    /// A socket of which a test needs no more than its family.
+    pub(crate) fn sample(family: RawFamily) -> Self {
+        let task = Task {
+            tgid: 20,
+            tid: 20,
+            start_ns: Some(1),
+            euid: Some(0),
+            kernel_thread: false,
+            parent: None,
+            name: Name::default(),
+        };
+        Self {
+            socket: None,
+            task,
+            netns: 0,
+            family,
+            socket_type: RawType::Raw,
+            protocol: 1,
+        }
+    }
 }
 
 /// Something that the kernel programs saw.

@@ -5,7 +5,7 @@
 use ipnet::IpNet;
 use regex_lite::Regex;
 
-use crate::event::ProcessKey;
+use crate::event::{ProcessKey, RawFamily, RawSocket};
 use crate::observation::Connection;
 use crate::output::action::{Action, ActionSet};
 use crate::output::record::{Record, is_ipv4};
@@ -26,7 +26,7 @@ pub struct Filter {
     pub ports: Vec<u16>,
     /// Connections whose other end is in one of these networks.
     pub peers: Vec<IpNet>,
-    /// Connections over this family only.
+    /// Connections and raw sockets over this family only.
     pub family: Option<Family>,
     /// Events of these kinds.
     pub actions: ActionSet,
@@ -61,6 +61,12 @@ impl Filter {
     /// Whether to show a record.
     pub fn admits(&self, record: &Record<'_>) -> bool {
         let process = record.process.map(AsRef::as_ref);
+        if let Some(socket) = record.socket {
+            return self.actions.contains(record.action)
+                && self.admits_scope(process)
+                && self.admits_process(process)
+                && self.admits_socket(socket);
+        }
         self.admits_event(record.action, process, record.connection)
     }
 
@@ -165,6 +171,18 @@ impl Filter {
             && self.admits_peer(connection)
     }
 
+    /// A raw socket has no port and no peer, and a packet socket no one family.
+    fn admits_socket(&self, socket: &RawSocket) -> bool {
+        let family = match socket.family {
+            RawFamily::Ipv4 => Some(Family::Ipv4),
+            RawFamily::Ipv6 => Some(Family::Ipv6),
+            RawFamily::Packet => None,
+        };
+        self.ports.is_empty()
+            && self.peers.is_empty()
+            && (self.family.is_none() || self.family == family)
+    }
+
     fn admits_ports(&self, Connection { endpoints, .. }: &Connection) -> bool {
         let has = |port| self.ports.contains(&port);
         self.ports.is_empty() || has(endpoints.local.port()) || has(endpoints.remote.port())
@@ -183,7 +201,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{BootTime, CgroupId, Endpoints, SocketId};
+    use crate::event::{BootTime, CgroupId, Endpoints, Protocol, SocketId};
     use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening};
     use crate::process::cgroup::Cgroup;
     use crate::process::image::{Parent, Provenance, Relation};
@@ -401,6 +419,41 @@ mod tests {
             }
             .admits(&accepted(&listener, None))
         );
+    }
+
+    #[test]
+    fn a_raw_socket_is_chosen_by_process_and_family_and_has_no_port() {
+        let curl = image(20, "curl", None);
+        let admitted = |filter: &Filter| {
+            [RawFamily::Ipv4, RawFamily::Ipv6, RawFamily::Packet].map(|family| {
+                let socket = &RawSocket::sample(family);
+                let (process, cause) = (Some(&curl), None);
+                let fact = Fact::SocketOpened {
+                    socket,
+                    process,
+                    cause,
+                };
+                let time = BootTime(1);
+                filter.admits(&Record::of(&Observation { time, fact }))
+            })
+        };
+        let of = |change: fn(&mut Filter)| {
+            let mut filter = Filter::default();
+            change(&mut filter);
+            admitted(&filter)
+        };
+        assert_eq!(of(|_| ()), [true; 3]);
+        assert_eq!(of(|it| it.pids = vec![20]), [true; 3]);
+        assert_eq!(of(|it| it.pids = vec![21]), [false; 3]);
+        assert_eq!(of(|it| it.hidden = Some(key(20))), [false; 3]);
+        assert_eq!(of(|it| it.actions = ActionSet::NONE), [false; 3]);
+        assert_eq!(of(|it| it.ports = vec![0]), [false; 3]);
+        let everywhere = |it: &mut Filter| it.peers = vec!["0.0.0.0/0".parse().unwrap()];
+        assert_eq!(of(everywhere), [false; 3]);
+        let ipv4 = |it: &mut Filter| it.family = Some(Family::Ipv4);
+        assert_eq!(of(ipv4), [true, false, false]);
+        let ipv6 = |it: &mut Filter| it.family = Some(Family::Ipv6);
+        assert_eq!(of(ipv6), [false, true, false]);
     }
 
     #[test]

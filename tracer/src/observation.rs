@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::event::{
-    BootTime, Endpoints, Errno, FlowTotals, ProcessKey, Protocol, SocketId, Totals,
+    BootTime, Endpoints, Errno, FlowTotals, ProcessKey, Protocol, RawSocket, SocketId, Totals,
 };
 use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
@@ -230,6 +230,15 @@ pub enum Fact<'a> {
         /// From the first datagram to the last so far, in nanoseconds; `None` at the first.
         duration_ns: Option<u64>,
     },
+    /// A process opened a socket that can see or forge traffic.
+    SocketOpened {
+        /// Which.
+        socket: &'a RawSocket,
+        /// Who.
+        process: Option<&'a Arc<Image>>,
+        /// What led to it, as far as that can be told.
+        cause: Option<&'a Cause>,
+    },
     /// Something was lost.
     Lost(Loss),
 }
@@ -248,7 +257,8 @@ impl<'a> Fact<'a> {
             | Fact::ConnectionClosed { process, .. }
             | Fact::ListenOpened { process, .. }
             | Fact::ListenClosed { process, .. }
-            | Fact::DatagramFlow { process, .. } => process,
+            | Fact::DatagramFlow { process, .. }
+            | Fact::SocketOpened { process, .. } => process,
             Fact::Lost(_) => None,
         }
     }
@@ -267,12 +277,23 @@ impl<'a> Fact<'a> {
             Fact::ProcessForked(_)
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
+            | Fact::SocketOpened { .. }
             | Fact::Lost(_) => None,
         }
     }
 }
 
 impl<'a> Fact<'a> {
+    /// What led to it.
+    pub fn cause(&self) -> Option<&'a Cause> {
+        match (self, self.connection(), self.process()) {
+            (&Fact::SocketOpened { cause, .. }, ..) => cause,
+            (_, Some(connection), _) => connection.cause.as_deref(),
+            (_, None, Some(process)) => process.cause.as_deref(),
+            (_, None, None) => None,
+        }
+    }
+
     /// Everyone who holds the socket that it is about, as far as that was looked for.
     pub fn holders(&self) -> &'a [Arc<Image>] {
         match *self {

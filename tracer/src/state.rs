@@ -11,7 +11,7 @@ use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context, Ids};
 use crate::event::{
     BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, FlowTotals, HeldSocket,
-    ProcessKey, SocketId, SocketMoment,
+    ProcessKey, RawSocket, SocketId, SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, LossUnit, Observation, Sink};
 use crate::process::image::{Image, Provenance};
@@ -272,7 +272,8 @@ impl State {
                 let (flows, _, mut context) = self.split_flows(time, sink);
                 flows.close(*socket, &mut context);
             }
-            EventKind::Dns(_) | EventKind::SocketCreated(_) => {}
+            EventKind::Dns(_) => {}
+            EventKind::SocketCreated(socket) => self.socket_opened(time, socket, sink),
         }
     }
 
@@ -385,6 +386,23 @@ impl State {
         let process = self.processes.seen(time, &moment.task);
         let (connections, mut context) = self.split(time, sink);
         apply(connections, moment, process, &mut context);
+    }
+
+    /// A raw or packet socket is no connection: nothing is remembered of it.
+    fn socket_opened(&mut self, time: BootTime, socket: &RawSocket, sink: &mut dyn Sink) {
+        let id = self.processes.seen(time, &socket.task);
+        let own_cause = self.connections.cause_of_act(id, &mut self.processes);
+        let process = self.processes.image(id);
+        let of_process = process.and_then(|image| image.cause.as_deref());
+        let fact = Fact::SocketOpened {
+            socket,
+            process,
+            cause: own_cause.as_deref().or(of_process),
+        };
+        sink.observe(&Observation { time, fact });
+        if let Some(cause) = own_cause {
+            self.processes.retire_cause(cause);
+        }
     }
 
     fn report_losses(&mut self, sink: &mut dyn Sink) {

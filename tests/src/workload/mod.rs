@@ -21,6 +21,7 @@ pub mod mix;
 pub mod mptcp;
 mod path_manager;
 mod racing;
+pub mod raw_sockets;
 mod running;
 mod unreachable;
 pub mod uring;
@@ -91,6 +92,10 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("crowd", lives::crowd),
     ("race", racing::race),
     ("tell-itself", racing::tell_itself),
+    ("raw-sockets", raw_sockets::open),
+    ("raw-sockets-refused", raw_sockets::refused),
+    ("raw-sockets-not-handed-out", raw_sockets::not_handed_out),
+    ("raw-socket-through-uring", raw_sockets::through_io_uring),
     ("exit", running::exit),
     ("wait", running::wait),
     ("without-btf", running::without_btf),

@@ -65,7 +65,7 @@ impl Ring {
     ///
     /// # Safety
     /// What the operation points to must live until then.
-    unsafe fn run(&mut self, operation: squeue::Entry) -> Result<i32> {
+    pub(super) unsafe fn run(&mut self, operation: squeue::Entry) -> Result<i32> {
         let operation = operation.flags(self.flags);
         // SAFETY: by the caller's promise.
         unsafe { self.ring.submission().push(&operation) }?;

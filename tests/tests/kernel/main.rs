@@ -34,6 +34,7 @@ mod passed;
 mod processes;
 mod prometheus;
 mod races;
+mod raw_sockets;
 mod resets;
 mod secrets;
 mod ss;
@@ -85,6 +86,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("containers", containers::facts()),
         ("files", files::facts()),
         ("resets", resets::facts()),
+        ("raw_sockets", raw_sockets::facts()),
         ("metrics", metrics::facts()),
         ("own_traffic", own_traffic::facts()),
         ("daemon", ss::facts_of_the_daemon()),

@@ -57,5 +57,8 @@ fn include_self_tells_them() {
     tracer.wait_for("the canary executes", 0, |event| {
         event.action() == "process_exec" && own(event, pid)
     });
+    tracer.wait_for("the canary opens a raw socket", 0, |event| {
+        event.action() == "socket_opened" && own(event, pid)
+    });
     tracer.stop(Signal::TERM);
 }

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use tracer::event::{
     AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
-    HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task, TcpState,
+    HeldSocket, Membership, Name, ProcessKey, RawFamily, RawSocket, RawType, SocketId,
+    SocketMoment, Subflow, Task, TcpState,
 };
 use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
 use tracer::process::image::Image;
@@ -139,6 +140,14 @@ impl Dice {
                 further: self.start.is_multiple_of(2),
                 inbound: self.errno == 0,
             }),
+            12 => EventKind::SocketCreated(RawSocket {
+                socket: None,
+                task: self.task(),
+                netns: 1,
+                family: RawFamily::Packet,
+                socket_type: RawType::Raw,
+                protocol: self.errno,
+            }),
             _ => EventKind::Close(self.close()),
         }
     }
@@ -228,6 +237,7 @@ impl Judge {
             | EventKind::ConnectError(moment, _)
             | EventKind::Accept(moment, _)
             | EventKind::Listen(moment) => &moment.task,
+            EventKind::SocketCreated(socket) => &socket.task,
             _ => return,
         };
         self.named.insert(key(task));
@@ -273,6 +283,10 @@ impl Sink for Judge {
                 assert!(image.lineage().all(|image| self.named.contains(&image.key)));
             }
             Fact::ProcessExited { .. } | Fact::Lost(_) => {}
+            Fact::SocketOpened { process, .. } => {
+                let process = process.expect("a task opened it");
+                assert!(self.named.contains(&process.key));
+            }
             Fact::ConnectionOpened {
                 connection,
                 process,

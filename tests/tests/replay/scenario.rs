@@ -19,6 +19,7 @@
 //! TIME close SOCKET LOCAL > REMOTE STATE     `errno=`, `sent=`, `received=`, `no-totals`, `further`,
 //!                                            `with-descriptor`: somebody still has it
 //! TIME reset SOCKET
+//! TIME raw-socket PID FAMILY TYPE PROTOCOL   `inet`, `inet6` or `packet`; `raw`, `dgram` or `packet`; a number
 //! TIME cgroup-mkdir CGROUP PATH       CGROUP is a number
 //! TIME cgroup-rmdir CGROUP
 //! TIME cgroup-attach PID CGROUP       `path=`
@@ -46,6 +47,8 @@ use tracer::event::{
 use tracer::process::image::Program;
 use tracer::process::inventory::ExistingProcess;
 use tracer::state::{Limits, Snapshot};
+
+use crate::raw_socket;
 
 /// The errors that scenarios use.
 pub(crate) const ERRNOS: [(&str, u32); 10] = [
@@ -397,6 +400,11 @@ impl Reader {
             }
             "close" => EventKind::Close(close(words)?),
             "reset" => EventKind::ResetSent(socket(words)?),
+            "raw-socket" => {
+                let task = self.task(words)?;
+                let wanted = [words.next()?, words.next()?, words.next()?];
+                EventKind::SocketCreated(raw_socket::read(task, wanted)?)
+            }
             "cgroup-mkdir" => EventKind::CgroupMkdir {
                 cgroup: cgroup(words.next()?)?,
                 path: path(words.next()?),

@@ -12,6 +12,7 @@ use tracer::process::cgroup::Container;
 use tracer::process::image::{Image, Parent, Provenance, Relation};
 use tracer::state::Counters;
 
+use crate::raw_socket;
 use crate::scenario::ERRNOS;
 
 /// What was observed so far, one line each.
@@ -88,12 +89,7 @@ impl Transcript {
 
     /// ` | after c1 to 10 (likely, of 1), c4 to 30 (possible, of 3)`: the outermost contact first.
     fn cause(&mut self, fact: &Fact<'_>) -> String {
-        let of_process = || fact.process()?.cause.as_deref();
-        let cause = match fact.connection() {
-            Some(connection) => connection.cause.as_deref(),
-            None => of_process(),
-        };
-        let links = cause.into_iter().flat_map(Cause::outwards);
+        let links = fact.cause().into_iter().flat_map(Cause::outwards);
         let links: Vec<String> = links
             .map(|link| {
                 let certainty = match link.certainty {
@@ -208,6 +204,13 @@ impl Transcript {
                     self.connection(connection),
                     lineage(*process)
                 )
+            }
+            Fact::SocketOpened {
+                socket, process, ..
+            } => {
+                let socket = raw_socket::write(socket);
+                let by = process.map_or("nobody".into(), |image| image.key.tgid.to_string());
+                format!("socket opened {socket} by {by}{}", lineage(*process))
             }
             Fact::Lost(loss) => {
                 let unit = match loss.unit {

@@ -11,6 +11,7 @@ pub(crate) mod path;
 pub(crate) mod skb;
 pub(crate) mod sock;
 pub(crate) mod source;
+pub(crate) mod syscall;
 pub(crate) mod task;
 
 pub(crate) use source::{Direct, Remote, Source, Window, number};

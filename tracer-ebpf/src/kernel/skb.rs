@@ -2,6 +2,8 @@
 
 use tracer_common::record::Endpoints;
 
+use crate::dns;
+
 use super::{
     layout::layout,
     sock,
@@ -38,6 +40,20 @@ impl<S: Source> InMemory<S> {
         let network: u16 = skb.load(layout!(skb_network_header))?;
         let ip = head.wrapping_add(network.into());
         Some(Self { skb, ip, network })
+    }
+}
+
+impl<S: Source> InMemory<S> {
+    /// What a UDP datagram carries, as far as it lies behind its headers rather than in pages of its own.
+    #[inline(always)]
+    pub(crate) fn payload(&self, ends: &Ends, bytes: u64) -> Option<dns::InMemory> {
+        let elsewhere: u32 = self.skb.load(layout!(skb_data_len))?;
+        let length = bytes as u32;
+        Some(dns::InMemory {
+            address: self.ip.wrapping_add((ends.headers + UDP_HEADER) as usize),
+            length,
+            available: length.saturating_sub(elsewhere),
+        })
     }
 }
 

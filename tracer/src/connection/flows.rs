@@ -442,3 +442,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

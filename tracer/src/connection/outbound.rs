@@ -238,7 +238,7 @@ impl ConnectionTable {
             owner: Owner::take(context.processes, process),
             owner_provenance: Provenance::Kernel,
             opening,
-            cause: self.cause_of_connect(process, context.processes),
+            cause: self.cause_of_act(process, context.processes),
             ..unknown
         };
         self.insert(entry, context)

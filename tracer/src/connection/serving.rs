@@ -100,8 +100,8 @@ impl ConnectionTable {
         self.cause(latest, serving.count, is_only_new, processes)
     }
 
-    /// What leads a process to connect now, beyond what led to the process itself.
-    pub(super) fn cause_of_connect(
+    /// What leads a process to act now (to connect, to open a raw socket), beyond what led to the process itself.
+    pub(crate) fn cause_of_act(
         &self,
         process: ProcessId,
         processes: &mut ProcessTable,

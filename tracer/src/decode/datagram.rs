@@ -3,7 +3,7 @@
 //! In: one record. Out: an [`Event`], which borrows a message of DNS from the record.
 
 use super::*;
-use crate::event::{DnsPayload, Flow, FlowKey, Protocol, RawFamily, RawSocket, Transport};
+use crate::event::{DnsPayload, Flow, FlowKey, Protocol, RawFamily, RawSocket, RawType, Transport};
 
 #[inline(never)]
 pub(super) fn flow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
@@ -15,7 +15,7 @@ pub(super) fn flow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
         socket: SocketId(field!(bytes, record::Flow, key.socket)),
         protocol: protocol(field!(bytes, record::Flow, key.protocol))?,
         task: known(flags, &part(bytes, offset_of!(record::Flow, task))),
-        endpoints: endpoints(ends, family(ends)?),
+        endpoints: of_datagram(ends)?,
         received: flags & record::FLOW_RECEIVED != 0,
         bytes: field!(bytes, record::Flow, bytes),
         packets: field!(bytes, record::Flow, packets),
@@ -29,6 +29,15 @@ fn protocol(number: u16) -> Result<Protocol, DecodeError> {
         value: number.into(),
     })?;
     Ok(Protocol(number))
+}
+
+/// The ends of a datagram: the family is that of its addresses, whatever the socket's is.
+fn of_datagram(bytes: &[u8; size_of::<record::Endpoints>()]) -> Result<Endpoints, DecodeError> {
+    let ends = endpoints(bytes, family(bytes)?);
+    Ok(Endpoints {
+        ipv6_socket: ends.remote.is_ipv6(),
+        ..ends
+    })
 }
 
 fn known(flags: u16, bytes: &[u8; size_of::<record::Task>()]) -> Option<Task> {
@@ -78,7 +87,7 @@ pub(super) fn dns(bytes: &[u8], time: BootTime) -> Decoded<'_> {
     let kind = EventKind::Dns(DnsPayload {
         socket: SocketId(field!(fixed, record::Dns, socket)),
         task: known(flags, &part(fixed, offset_of!(record::Dns, task))),
-        endpoints: endpoints(ends, family(ends)?),
+        endpoints: of_datagram(ends)?,
         transport: if flags & record::DNS_STREAM == 0 {
             Transport::Udp
         } else {
@@ -94,24 +103,40 @@ pub(super) fn dns(bytes: &[u8], time: BootTime) -> Decoded<'_> {
 #[inline(never)]
 pub(super) fn socket_created(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let bytes: &[u8; size_of::<record::SocketCreated>()] = exact("socket_created", bytes)?;
-    let family = match field!(bytes, record::SocketCreated, family) {
-        2 => RawFamily::Ipv4,
-        10 => RawFamily::Ipv6,
-        17 => RawFamily::Packet,
-        family => {
-            return Err(DecodeError::Value {
-                field: "family of socket_created",
-                value: family.into(),
-            });
-        }
-    };
+    let family = raw_family(field!(bytes, record::SocketCreated, family))?;
+    let socket_type = field!(bytes, record::SocketCreated, socket_type);
     let socket = field!(bytes, record::SocketCreated, socket);
     let kind = EventKind::SocketCreated(RawSocket {
         socket: (socket != 0).then_some(SocketId(socket)),
         task: task(&part(bytes, offset_of!(record::SocketCreated, task))),
         netns: field!(bytes, record::SocketCreated, netns),
         family,
+        socket_type: raw_type(family, socket_type)?,
         protocol: field!(bytes, record::SocketCreated, protocol),
     });
     Ok(Event { time, kind })
+}
+
+fn raw_family(family: u16) -> Result<RawFamily, DecodeError> {
+    match family {
+        2 => Ok(RawFamily::Ipv4),
+        10 => Ok(RawFamily::Ipv6),
+        17 => Ok(RawFamily::Packet),
+        family => Err(DecodeError::Value {
+            field: "family of socket_created",
+            value: family.into(),
+        }),
+    }
+}
+
+fn raw_type(family: RawFamily, socket_type: u16) -> Result<RawType, DecodeError> {
+    match (family, socket_type) {
+        (_, 3) => Ok(RawType::Raw),
+        (RawFamily::Packet, 2) => Ok(RawType::Datagram),
+        (RawFamily::Packet, 10) => Ok(RawType::Packet),
+        (_, socket_type) => Err(DecodeError::Value {
+            field: "type of socket_created",
+            value: socket_type.into(),
+        }),
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! An attached hook is not yet a hook that sees: vendors' kernels inline functions, policies detach
 //! programs. So at start the tracer runs a copy of itself that exits at once, connects to itself over
-//! loopback, sends itself a datagram, and makes a connect fail, each of which every hook in question must show. None of it
-//! reaches an output.
+//! loopback, sends itself a datagram, makes a connect fail, and opens a raw socket if it may, each of which every
+//! hook in question must show. None of it reaches an output.
 
 use std::{
     io,
@@ -11,6 +11,8 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
 use super::hooks::Moment;
 use crate::event::{Event, EventKind, Flow, SocketMoment};
@@ -52,6 +54,7 @@ impl Canary {
         // TCP to many is refused before a packet leaves.
         let fails_v4 = fails((Ipv4Addr::BROADCAST, 9).into());
         let fails_v6 = fails((Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 9).into());
+        let has_raw_socket = open_raw_socket().is_ok();
         let waiting = moments
             .into_iter()
             .filter(|moment| match moment {
@@ -61,6 +64,7 @@ impl Canary {
                 }
                 Moment::ConnectErrorV4 => fails_v4,
                 Moment::ConnectErrorV6 => fails_v6,
+                Moment::RawSocket => has_raw_socket,
                 Moment::Reset | Moment::Cgroup => false,
             })
             .collect();
@@ -102,6 +106,9 @@ impl Canary {
             {
                 Some(Moment::Datagram)
             }
+            EventKind::SocketCreated(socket) if socket.task.tgid == self.own_tgid => {
+                Some(Moment::RawSocket)
+            }
             EventKind::Attempt(moment) | EventKind::ConnectError(moment, _) if own(moment) => {
                 let ipv4 = moment.endpoints.is_ipv4();
                 Some(if ipv4 {
@@ -136,6 +143,14 @@ fn send_to_self() -> io::Result<()> {
     socket.send_to(&[], socket.local_addr()?)?;
     socket.set_nonblocking(true)?;
     socket.recv_from(&mut []).map(drop)
+}
+
+/// Opens and closes a raw socket that receives nothing. Without CAP_NET_RAW it is refused, which is no reason
+/// not to trace.
+fn open_raw_socket() -> rustix::io::Result<()> {
+    let protocol = Some(ipproto::RAW);
+    let flags = SocketFlags::CLOEXEC;
+    socket_with(AddressFamily::INET, SocketType::RAW, flags, protocol).map(drop)
 }
 
 /// Whether the attempt got as far as the hooks on failing connects: without the address family, it

@@ -144,12 +144,14 @@ pub enum Moment {
     Cgroup,
     /// Sockets exchange datagrams.
     Datagram,
+    /// A process opens a raw or a packet socket.
+    RawSocket,
 }
 
 impl Moment {
     /// In the order in which they are attached: cgroups and processes first, so that whoever acts is
     /// known; `State` last of those that it may have to stand in for.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cgroup,
         Self::Fork,
         Self::Exec,
@@ -161,6 +163,7 @@ impl Moment {
         Self::State,
         Self::Reset,
         Self::Datagram,
+        Self::RawSocket,
     ];
 
     /// For people.
@@ -177,6 +180,7 @@ impl Moment {
             Self::Reset => "reset sent",
             Self::Cgroup => "cgroups change",
             Self::Datagram => "datagrams",
+            Self::RawSocket => "raw socket opens",
         }
     }
 
@@ -189,6 +193,7 @@ impl Moment {
                 | Self::Reset
                 | Self::Cgroup
                 | Self::Datagram
+                | Self::RawSocket
         )
     }
 }
@@ -348,6 +353,20 @@ const DATAGRAM: &[Way] = ways! {
     ],
 };
 
+const RAW_SOCKET: &[Way] = ways! {
+    FENTRY => [
+        "security_socket_post_create_fentry" at Point::Fentry("security_socket_post_create")
+    ],
+    KPROBE => [
+        "security_socket_post_create_kprobe" at Point::Kprobe("security_socket_post_create")
+    ],
+    // The exit first: what is asked for before it is attached would never be taken out again.
+    TRACEPOINT => [
+        "sys_exit_socket" at Point::Tracepoint("syscalls", "sys_exit_socket"),
+        "sys_enter_socket" at Point::Tracepoint("syscalls", "sys_enter_socket")
+    ],
+};
+
 /// The ways to see `moment`, best first. `stand_in` matters for [`Moment::State`] alone.
 pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
     match moment {
@@ -367,6 +386,7 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
         Moment::Reset => RESET,
         Moment::Cgroup => CGROUP,
         Moment::Datagram => DATAGRAM,
+        Moment::RawSocket => RAW_SOCKET,
     }
 }
 

@@ -379,7 +379,8 @@ impl Sink for MetricsSink {
             Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
             | Fact::ListenOpened { .. }
-            | Fact::ListenClosed { .. } => {}
+            | Fact::ListenClosed { .. }
+            | Fact::SocketOpened { .. } => {}
         }
     }
 

@@ -21,12 +21,13 @@ pub enum Action {
     ListenOpened,
     ListenClosed,
     DatagramFlow,
+    SocketOpened,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 12] = [
+    pub const ALL: [Action; 13] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -38,6 +39,7 @@ impl Action {
         Action::ListenOpened,
         Action::ListenClosed,
         Action::DatagramFlow,
+        Action::SocketOpened,
         Action::EventsLost,
     ];
 
@@ -55,6 +57,7 @@ impl Action {
             Fact::ListenOpened { .. } => Self::ListenOpened,
             Fact::ListenClosed { .. } => Self::ListenClosed,
             Fact::DatagramFlow { .. } => Self::DatagramFlow,
+            Fact::SocketOpened { .. } => Self::SocketOpened,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -73,6 +76,7 @@ impl Action {
             Self::ListenOpened => "listen_opened",
             Self::ListenClosed => "listen_closed",
             Self::DatagramFlow => "datagram_flow",
+            Self::SocketOpened => "socket_opened",
             Self::EventsLost => "events_lost",
         }
     }
@@ -118,6 +122,7 @@ impl Action {
             Self::ProcessExit | Self::ListenClosed => &["end"],
             Self::ConnectionOpened | Self::ConnectionAccepted => &["connection", "start"],
             Self::ConnectionExisting => &["connection", "info"],
+            Self::SocketOpened => &["info"],
             Self::ConnectionFailed if aspect == Aspect::Refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
             Self::EventsLost => &[],
@@ -127,7 +132,9 @@ impl Action {
     /// `event.outcome`, for actions that succeed or fail.
     pub fn outcome(self) -> Option<&'static str> {
         match self {
-            Self::ConnectionOpened | Self::ConnectionAccepted => Some("success"),
+            Self::ConnectionOpened | Self::ConnectionAccepted | Self::SocketOpened => {
+                Some("success")
+            }
             Self::ConnectionFailed => Some("failure"),
             _ => None,
         }
@@ -205,7 +212,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            11
+            12
         );
         assert!(
             ActionSet::NONE

@@ -8,6 +8,7 @@ pub mod compact;
 pub mod json;
 pub mod lineage;
 pub mod names;
+pub mod protocol;
 pub mod record;
 pub mod schema;
 pub mod sink;

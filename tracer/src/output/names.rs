@@ -1,6 +1,6 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
-use crate::event::{Errno, Protocol, TcpState, Transport};
+use crate::event::{Errno, RawFamily, RawType, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
 use crate::process::content::{Facts, PackageKind};
@@ -99,16 +99,22 @@ pub fn transport(transport: Transport) -> &'static str {
     }
 }
 
-/// `network.transport`, for protocols above IP that have a name there.
-pub fn protocol(protocol: Protocol) -> Option<&'static str> {
-    Some(match protocol.0 {
-        1 => "icmp",
-        6 => "tcp",
-        17 => "udp",
-        58 => "ipv6-icmp",
-        132 => "sctp",
-        _ => return None,
-    })
+/// `tracer.socket.family`.
+pub fn raw_family(family: RawFamily) -> &'static str {
+    match family {
+        RawFamily::Ipv4 => "inet",
+        RawFamily::Ipv6 => "inet6",
+        RawFamily::Packet => "packet",
+    }
+}
+
+/// `tracer.socket.type`.
+pub fn raw_type(socket_type: RawType) -> &'static str {
+    match socket_type {
+        RawType::Raw => "raw",
+        RawType::Datagram => "dgram",
+        RawType::Packet => "packet",
+    }
 }
 
 /// The state of a socket: in a column of ss(8), and in the words of its filters.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::action::{Action, Aspect};
-use crate::event::{BootTime, Endpoints, Errno, FlowTotals, Totals};
+use crate::event::{BootTime, Endpoints, Errno, FlowTotals, RawSocket, Totals};
 use crate::observation::{
     ConnState, Connection, Direction, Fact, FlowStage, Loss, Observation, Subflow,
 };
@@ -24,6 +24,8 @@ pub struct Record<'a> {
     pub process: Option<&'a Arc<Image>>,
     /// What it is about.
     pub connection: Option<&'a Connection>,
+    /// The socket that can see or forge traffic.
+    pub socket: Option<&'a RawSocket>,
     /// What led to it.
     pub cause: Option<&'a Cause>,
     /// Everyone who holds its socket, where that was looked for.
@@ -50,13 +52,8 @@ impl<'a> Record<'a> {
     /// The record that an observation becomes.
     pub fn of(observation: &Observation<'a>) -> Self {
         let action = Action::of(&observation.fact);
-        let cause = match (observation.fact.connection(), observation.fact.process()) {
-            (Some(connection), _) => connection.cause.as_deref(),
-            (None, Some(process)) => process.cause.as_deref(),
-            (None, None) => None,
-        };
         let empty = Self {
-            cause,
+            cause: observation.fact.cause(),
             ..Self::empty(observation.time, action)
         };
         match observation.fact {
@@ -164,6 +161,13 @@ impl<'a> Record<'a> {
                 duration_ns,
                 ..empty
             },
+            Fact::SocketOpened {
+                socket, process, ..
+            } => Self {
+                socket: Some(socket),
+                process,
+                ..empty
+            },
             Fact::Lost(loss) => Self {
                 loss: Some(loss),
                 ..empty
@@ -177,6 +181,7 @@ impl<'a> Record<'a> {
             action,
             process: None,
             connection: None,
+            socket: None,
             cause: None,
             holders: &[],
             state: None,

@@ -289,6 +289,7 @@ fn key(moment: Moment) -> &'static str {
         Moment::Reset => "reset",
         Moment::Cgroup => "cgroup",
         Moment::Datagram => "datagram",
+        Moment::RawSocket => "raw_socket",
     }
 }
 
@@ -322,6 +323,9 @@ fn lost(moment: Moment, way: &Way) -> Option<&'static str> {
         ),
         (Moment::ConnectErrorV4 | Moment::ConnectErrorV6, HookMode::Tracepoint) => {
             Some("attempts that fail before they begin are told without their errno")
+        }
+        (Moment::RawSocket, HookMode::Tracepoint) => {
+            Some("raw and packet sockets are not seen if io_uring or a 32-bit program opens them")
         }
         _ => None,
     }

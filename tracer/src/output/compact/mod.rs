@@ -17,9 +17,9 @@ use super::action::{Action, Aspect};
 use super::lineage::write_lineage;
 use super::record::{End, Ends, Record};
 use super::users::Users;
-use super::{Context, Format, names, text};
+use super::{Context, Format, names, protocol, text};
 use crate::clock::DayClock;
-use crate::event::{Errno, FlowTotals, Name};
+use crate::event::{Errno, FlowTotals, Name, RawFamily};
 use crate::observation::{FlowStage, Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
 use crate::process::cgroup::Cgroup;
@@ -89,6 +89,7 @@ impl Compact {
         match (record.action, record.process) {
             (Action::ProcessExec, Some(image)) => self.push_command(&image.program),
             (Action::ProcessExit, _) => push_exit(record, &mut self.column),
+            (Action::SocketOpened, _) => push_socket(record, &mut self.column),
             _ => push_ends(record, &mut self.column),
         }
         self.write_column(SUBJECT_WIDTH, Style::Plain, out);
@@ -335,6 +336,7 @@ fn verb(action: Action, aspect: Aspect) -> (&'static str, Style) {
         Action::ConnectionClosed => ("close", Style::Faint),
         Action::ListenOpened => ("listen", Style::Inbound),
         Action::ListenClosed => ("unlisten", Style::Faint),
+        Action::SocketOpened => ("socket", Style::Inbound),
         Action::EventsLost => ("LOST", Style::Alarm),
     }
 }
@@ -382,6 +384,25 @@ fn push_exit(record: &Record<'_>, column: &mut Vec<u8>) {
             None => write_all(column, format_args!("killed by signal {signal}")),
         },
         (None, None) => {}
+    }
+}
+
+/// Family, type and protocol, e.g. `packet raw all`.
+fn push_socket(record: &Record<'_>, column: &mut Vec<u8>) {
+    let Some(socket) = record.socket else { return };
+    let family = names::raw_family(socket.family);
+    let socket_type = names::raw_type(socket.socket_type);
+    write_all(column, format_args!("{family} {socket_type}"));
+    match (
+        protocol::transport(socket).or(protocol::ether_type(socket)),
+        socket.protocol,
+    ) {
+        (Some(name), _) => write_all(column, format_args!(" {name}")),
+        (None, 0) => {}
+        (None, number) if socket.family == RawFamily::Packet => {
+            write_all(column, format_args!(" {number:#06x}"));
+        }
+        (None, number) => write_all(column, format_args!(" {number}")),
     }
 }
 

@@ -7,6 +7,7 @@ mod community;
 mod file;
 mod object;
 mod process;
+mod raw_socket;
 mod socket;
 mod standing;
 mod tree;
@@ -22,7 +23,7 @@ use super::names;
 use super::record::{End, Ends, Record};
 use super::{Context, Format};
 use crate::clock::UtcClock;
-use crate::event::{Errno, Protocol};
+use crate::event::{BootTime, Errno, Protocol};
 use crate::host::Host;
 use crate::identity::Identities;
 use crate::kernel::netns;
@@ -123,6 +124,10 @@ impl Json {
         if let Some(connection) = record.connection {
             self.connection(connection, record, tracer);
         }
+        if let Some(socket) = record.socket {
+            raw_socket::write_socket(socket, tracer);
+            self.netns(socket.netns, record.time, tracer);
+        }
         if !record.holders.is_empty() {
             self.processes.write_holders(record.holders, tracer);
         }
@@ -212,16 +217,21 @@ impl Json {
                 },
             );
         }
-        if connection.endpoints.netns != 0 {
-            let id = connection.endpoints.netns;
-            let name = self.netns.of(id, record.time);
-            tracer.object(key!("netns"), |netns| {
-                netns.number(key!("id"), id);
-                if let Some(name) = name {
-                    netns.text(key!("name"), name);
-                }
-            });
+        self.netns(connection.endpoints.netns, record.time, tracer);
+    }
+
+    /// A network namespace, by its inode number; 0 is none that is known.
+    fn netns(&mut self, id: u32, now: BootTime, tracer: &mut Object<'_>) {
+        if id == 0 {
+            return;
         }
+        let name = self.netns.of(id, now);
+        tracer.object(key!("netns"), |netns| {
+            netns.number(key!("id"), id);
+            if let Some(name) = name {
+                netns.text(key!("name"), name);
+            }
+        });
     }
 }
 
@@ -231,6 +241,9 @@ impl Format for Json {
         line.word(key!("@timestamp"), self.clock.render(record.time));
         self.event(record, sequence, &mut line);
         self.network(record, &mut line);
+        if let Some(socket) = record.socket {
+            raw_socket::write_network(socket, &mut line);
+        }
         if let Some(image) = record.process {
             self.process(image, record, &mut line);
         }
@@ -268,7 +281,7 @@ fn network(protocol: Protocol, direction: Direction, is_ipv4: bool) -> Vec<u8> {
     let mut text = Vec::new();
     let mut line = Object::members_only(&mut text);
     let mut network = Object::begin(line.key(key!("network")));
-    if let Some(name) = names::protocol(protocol) {
+    if let Some(name) = super::protocol::of(protocol) {
         network.word(key!("transport"), name);
     }
     if protocol != Protocol::TCP {
