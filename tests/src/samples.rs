@@ -1,9 +1,13 @@
 //! One observation of every kind, fixed in every detail, for goldens, schemas and measurements.
 
+mod lookups;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tracer::clock::WallOffset;
+use tracer::dns::Lookup;
+use tracer::dns::names::{Domain, KnownFrom};
 use tracer::event::{
     BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, Name, Privileges,
     ProcessKey, Session, SocketId, Totals, Tty,
@@ -270,6 +274,7 @@ pub fn egress() -> Connection {
         existing: false,
         cause: Some(cause()),
         mptcp: false,
+        domain: domain(KnownFrom::Process),
     }
 }
 
@@ -301,6 +306,12 @@ fn cause() -> Arc<Cause> {
     link(3, "127.0.0.1:50000", awkward(), sure, Some(outer))
 }
 
+/// What a destination of the samples is called.
+fn domain(known_from: KnownFrom) -> Option<Domain> {
+    let name = "example.org".into();
+    Some(Domain { name, known_from })
+}
+
 /// An inbound connection over IPv6, from another host.
 pub fn ingress() -> Connection {
     let endpoints = Endpoints {
@@ -321,6 +332,7 @@ pub fn ingress() -> Connection {
         opening,
         peer: None,
         cause: None,
+        domain: None,
         ..egress()
     }
 }
@@ -359,6 +371,7 @@ pub fn existing() -> Connection {
         peer: None,
         cause: None,
         opened_at: None,
+        domain: None,
         existing: true,
         endpoints: Endpoints {
             netns: 4_026_532_000,
@@ -388,6 +401,7 @@ pub fn unattributed() -> Connection {
         owner: None,
         peer: None,
         cause: None,
+        domain: domain(KnownFrom::Host),
         ..egress()
     }
 }
@@ -433,6 +447,7 @@ pub struct Samples {
     unattributed: Connection,
     multipath: Connection,
     subflows: [Subflow; 1],
+    lookups: [Lookup; 4],
 }
 
 impl Default for Samples {
@@ -458,6 +473,7 @@ impl Default for Samples {
             unattributed: unattributed(),
             multipath: multipath(),
             subflows: [subflow()],
+            lookups: lookups::all(),
         }
     }
 }
@@ -468,7 +484,8 @@ impl Samples {
         let facts = self
             .process_facts()
             .into_iter()
-            .chain(self.connection_facts());
+            .chain(self.connection_facts())
+            .chain(self.lookup_facts());
         let timed = |(index, fact)| Observation {
             time: time(index),
             fact,
@@ -579,6 +596,25 @@ impl Samples {
                 count: 17,
             }),
         ]
+    }
+}
+
+impl Samples {
+    fn lookup_facts(&self) -> Vec<Fact<'_>> {
+        let processes = [
+            Some(&self.curl),
+            Some(&self.awkward),
+            None,
+            Some(&self.curl),
+        ];
+        let durations = [12_345_678, 987_654, 10_500_000_000, 3_000];
+        let facts = self.lookups.iter().zip(processes).zip(durations);
+        let fact = |((lookup, process), duration_ns)| Fact::Lookup {
+            lookup,
+            process,
+            duration_ns,
+        };
+        facts.map(fact).collect()
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::dns::Lookup;
+use crate::dns::names::Domain;
 use crate::event::{BootTime, Endpoints, Errno, ProcessKey, SocketId, Totals};
 use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
@@ -102,6 +104,8 @@ pub struct Connection {
     pub cause: Option<Arc<Cause>>,
     /// Whether it runs over Multipath TCP; the ends are those of its first subflow.
     pub mptcp: bool,
+    /// The name by which the other end was asked for, if its owner connected.
+    pub domain: Option<Domain>,
 }
 
 /// A further path that a Multipath TCP connection had.
@@ -207,6 +211,15 @@ pub enum Fact<'a> {
         /// Who opened it, as it is now or was at its exit.
         process: Option<&'a Arc<Image>>,
     },
+    /// A process asked for a name.
+    Lookup {
+        /// What, whom, and what came of it.
+        lookup: &'a Lookup,
+        /// Who, as it was when it asked.
+        process: Option<&'a Arc<Image>>,
+        /// From the question to the answer, or for how long it was waited for, in nanoseconds.
+        duration_ns: u64,
+    },
     /// Something was lost.
     Lost(Loss),
 }
@@ -224,7 +237,8 @@ impl<'a> Fact<'a> {
             | Fact::ConnectionExisting { process, .. }
             | Fact::ConnectionClosed { process, .. }
             | Fact::ListenOpened { process, .. }
-            | Fact::ListenClosed { process, .. } => process,
+            | Fact::ListenClosed { process, .. }
+            | Fact::Lookup { process, .. } => process,
             Fact::Lost(_) => None,
         }
     }
@@ -242,7 +256,16 @@ impl<'a> Fact<'a> {
             Fact::ProcessForked(_)
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
+            | Fact::Lookup { .. }
             | Fact::Lost(_) => None,
+        }
+    }
+
+    /// Between which ends it happened.
+    pub fn endpoints(&self) -> Option<&'a Endpoints> {
+        match *self {
+            Fact::Lookup { lookup, .. } => Some(&lookup.endpoints),
+            _ => Some(&self.connection()?.endpoints),
         }
     }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context};
+use crate::dns::lookups::{LookupCounters, Lookups};
 use crate::event::{
-    BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, HeldSocket, ProcessKey, SocketId,
-    SocketMoment,
+    BootTime, CgroupId, Close, DnsPayload, Event, EventKind, ExaminedSocket, HeldSocket,
+    ProcessKey, SocketId, SocketMoment,
 };
 use crate::observation::{Connection, Fact, Loss, LossUnit, Observation, Sink};
 use crate::process::image::{Image, Provenance};
@@ -18,6 +19,9 @@ use crate::process::inventory::ExistingProcess;
 use crate::process::population::Population;
 use crate::process::secrets::Secrets;
 use crate::process::table::{ProcessId, ProcessTable};
+
+/// Where names are asked for.
+const DNS_PORT: u16 = 53;
 
 /// How large the tables may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub struct Counters {
     pub process_evictions: u64,
     /// Cgroups that had to make room for others, since the start.
     pub cgroup_evictions: u64,
+    /// About look-ups.
+    pub lookups: LookupCounters,
 }
 
 /// The kernel's own sockets, as somebody found them.
@@ -70,6 +76,7 @@ pub struct Snapshot {
 pub struct State {
     processes: ProcessTable,
     connections: ConnectionTable,
+    lookups: Lookups,
     now: BootTime,
 }
 
@@ -79,6 +86,7 @@ impl State {
         State {
             processes: ProcessTable::new(limits.processes),
             connections: ConnectionTable::new(limits.connections),
+            lookups: Lookups::new(),
             now: BootTime::default(),
         }
     }
@@ -226,7 +234,10 @@ impl State {
                     },
                 );
             }
-            EventKind::Listen(moment) => self.moment(time, moment, sink, ConnectionTable::listen),
+            EventKind::Listen(moment) => {
+                self.moment(time, moment, sink, ConnectionTable::listen);
+                self.note_resolver(time, moment);
+            }
             EventKind::Established {
                 socket,
                 endpoints,
@@ -254,8 +265,8 @@ impl State {
             EventKind::Flow(_)
             | EventKind::DatagramOwner { .. }
             | EventKind::DatagramClose(_)
-            | EventKind::Dns(_)
             | EventKind::SocketCreated(_) => {}
+            EventKind::Dns(payload) => self.dns(time, payload, sink),
         }
     }
 
@@ -282,11 +293,25 @@ impl State {
 
     /// When [`advance`](Self::advance) will have something to report although nothing happens.
     pub fn due(&self) -> Option<BootTime> {
-        self.connections.due()
+        let dues = [self.connections.due(), self.lookups.due()];
+        dues.into_iter().flatten().min()
+    }
+
+    /// A process, by the key of its image, answers others on port 53: what it asks itself, it asks for them.
+    pub fn mark_resolver(&mut self, process: ProcessKey) {
+        self.lookups.names_mut().mark_resolver(process);
+    }
+
+    /// Whether a process is known to answer others on port 53.
+    pub fn is_resolver(&self, process: ProcessKey) -> bool {
+        self.lookups.names().is_resolver(process)
     }
 
     /// Something was lost before it got here.
     pub fn lost(&mut self, loss: Loss, time: BootTime, sink: &mut dyn Sink) {
+        if (loss.stage, loss.kind) == ("ring", "dns") {
+            self.lookups.doubt();
+        }
         let count = match (loss.stage, loss.kind) {
             ("ring", "close") => self.connections.closes_lost_in_ring(loss.count),
             _ => loss.count,
@@ -304,6 +329,7 @@ impl State {
         self.settle(BootTime(u64::MAX), usize::MAX, sink);
         let (connections, mut context) = self.split(self.now, sink);
         connections.drain(&mut context);
+        self.lookups.drain(self.now, sink);
         self.report_losses(sink);
     }
 
@@ -315,6 +341,7 @@ impl State {
             process_entries: self.processes.len(),
             process_evictions: self.processes.evictions(),
             cgroup_evictions: self.processes.cgroup_evictions(),
+            lookups: self.lookups.counters(),
         }
     }
 
@@ -325,6 +352,9 @@ impl State {
         if self.connections.is_due(now) {
             let (connections, mut context) = self.split(now, sink);
             connections.advance(now, &mut context);
+        }
+        if self.lookups.is_due(now) {
+            self.lookups.advance(now, sink);
         }
         self.processes.advance(now);
     }
@@ -342,6 +372,30 @@ impl State {
         apply(connections, moment, process, &mut context);
     }
 
+    /// Who listens where names are asked for answers others.
+    fn note_resolver(&mut self, time: BootTime, moment: &SocketMoment) {
+        if moment.endpoints.local.port() != DNS_PORT {
+            return;
+        }
+        let process = self.processes.seen(time, &moment.task);
+        if let Some(image) = self.processes.image(process) {
+            self.lookups.names_mut().mark_resolver(image.key);
+        }
+    }
+
+    /// Something was sent to port 53 or came from there. Where the kernel names no task, the owner of the
+    /// socket has asked.
+    fn dns(&mut self, time: BootTime, payload: &DnsPayload<'_>, sink: &mut dyn Sink) {
+        let seen = payload.task.as_ref();
+        let seen = seen.map(|task| self.processes.seen(time, task));
+        let asker = seen.or_else(|| {
+            self.connections
+                .owner_of(payload.socket, &payload.endpoints)
+        });
+        let asker = asker.and_then(|process| self.processes.image(process));
+        self.lookups.payload(time, payload, asker, sink);
+    }
+
     fn report_losses(&mut self, sink: &mut dyn Sink) {
         let (connections, mut context) = self.split(self.now, sink);
         connections.report_losses(&mut context);
@@ -351,6 +405,8 @@ impl State {
             unit: LossUnit::Record,
             count: self.processes.take_lost(),
         };
+        self.lost(loss, self.now, sink);
+        let loss = self.lookups.take_loss();
         self.lost(loss, self.now, sink);
     }
 
@@ -362,6 +418,7 @@ impl State {
         let context = Context {
             time,
             processes: &mut self.processes,
+            names: self.lookups.names(),
             sink,
         };
         (&mut self.connections, context)

@@ -1,13 +1,17 @@
 //! Whatever comes out of the ring, in whatever order: some things must never be said.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use tracer::dns::Lookup;
+use tracer::dns::names::KnownFrom;
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
-    HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task, TcpState,
+    AcceptSeen, BootTime, Close, DnsPayload, Endpoints, Errno, Event, EventKind, ExaminedSocket,
+    Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task,
+    TcpState, Transport,
 };
-use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
+use tracer::observation::{Connection, ConnectionId, Direction, Fact, Observation, Sink};
 use tracer::process::image::Image;
 use tracer::state::{Limits, Snapshot, State};
 
@@ -17,6 +21,12 @@ const SMALL: Limits = Limits {
     processes: 6,
     connections: 4,
 };
+
+/// Which address `a` has?
+const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+/// 127.0.0.1.
+const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\0\0\x01\0\x01\
+    \xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x01";
 
 /// A few numbers, out of which an event is made. Few processes, sockets and ports, so that
 /// everything collides.
@@ -139,7 +149,26 @@ impl Dice {
                 further: self.start.is_multiple_of(2),
                 inbound: self.errno == 0,
             }),
+            12 => EventKind::Dns(self.dns()),
             _ => EventKind::Close(self.close()),
+        }
+    }
+
+    /// A question, its answer, or something that is neither.
+    fn dns(&self) -> DnsPayload<'static> {
+        let bytes = [QUESTION, ANSWER, &ANSWER[..30], b"\0\x1d", b"?"][self.errno as usize];
+        DnsPayload {
+            socket: SocketId(self.socket),
+            task: self.state.is_multiple_of(2).then(|| self.task()),
+            endpoints: self.endpoints(),
+            transport: if self.start > 1 {
+                Transport::Tcp
+            } else {
+                Transport::Udp
+            },
+            received: self.errno > 0,
+            bytes,
+            truncated: self.state > 10,
         }
     }
 
@@ -212,6 +241,8 @@ struct Judge {
     begun: HashMap<ConnectionId, u32>,
     ended: HashSet<ConnectionId>,
     failed: HashSet<ConnectionId>,
+    /// Whose questions were answered.
+    answered: HashSet<ProcessKey>,
 }
 
 impl Judge {
@@ -228,6 +259,9 @@ impl Judge {
             | EventKind::ConnectError(moment, _)
             | EventKind::Accept(moment, _)
             | EventKind::Listen(moment) => &moment.task,
+            EventKind::Dns(DnsPayload {
+                task: Some(task), ..
+            }) => task,
             _ => return,
         };
         self.named.insert(key(task));
@@ -244,11 +278,27 @@ impl Judge {
                 .owner
                 .is_none_or(|owner| self.named.contains(&owner))
         );
+        if let Some(domain) = &connection.domain {
+            let has_asked = connection
+                .owner
+                .is_some_and(|owner| self.answered.contains(&owner));
+            assert_eq!(connection.direction, Direction::Egress);
+            assert!(has_asked || domain.known_from != KnownFrom::Process);
+        }
         assert_ne!(connection.peer, Some(connection.id));
         assert!(
             !self.failed.contains(&connection.id),
             "a failure is final: {connection:?}"
         );
+    }
+
+    fn lookup(&mut self, lookup: &Lookup, process: Option<&Arc<Image>>) {
+        assert!(process.is_none_or(|image| self.named.contains(&image.key)));
+        assert_eq!(&*lookup.question.name, "a");
+        let has_answer = lookup.answer().is_some_and(|answer| answer.code == 0);
+        if let (true, Some(image)) = (has_answer, process) {
+            self.answered.insert(image.key);
+        }
     }
 
     fn begin(&mut self, connection: &Connection) {
@@ -272,6 +322,9 @@ impl Sink for Judge {
                 assert!(image.lineage().count() <= 258);
                 assert!(image.lineage().all(|image| self.named.contains(&image.key)));
             }
+            Fact::Lookup {
+                lookup, process, ..
+            } => self.lookup(lookup, *process),
             Fact::ProcessExited { .. } | Fact::Lost(_) => {}
             Fact::ConnectionOpened {
                 connection,

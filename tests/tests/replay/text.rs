@@ -12,6 +12,7 @@ use tracer::process::cgroup::Container;
 use tracer::process::image::{Image, Parent, Provenance, Relation};
 use tracer::state::Counters;
 
+use crate::dns;
 use crate::scenario::ERRNOS;
 
 /// What was observed so far, one line each.
@@ -43,6 +44,15 @@ impl Transcript {
                 self.text,
                 "compared {} times: {} missed, {} stale, {} repaired",
                 compared.runs, compared.missed, compared.stale, compared.repaired
+            )
+            .unwrap();
+        }
+        let lookups = &counters.lookups;
+        if lookups.malformed + lookups.unexpected > 0 {
+            writeln!(
+                self.text,
+                "of DNS: {} malformed, {} unexpected",
+                lookups.malformed, lookups.unexpected
             )
             .unwrap();
         }
@@ -82,6 +92,9 @@ impl Transcript {
         }
         if let Some(peer) = connection.peer {
             write!(text, " peer {}", self.id(peer)).unwrap();
+        }
+        if let Some(domain) = &connection.domain {
+            text.push_str(&dns::domain(domain));
         }
         text
     }
@@ -208,6 +221,14 @@ impl Transcript {
                     self.connection(connection),
                     lineage(*process)
                 )
+            }
+            Fact::Lookup {
+                lookup,
+                process,
+                duration_ns,
+            } => {
+                let after = duration(" after", Some(*duration_ns));
+                format!("{}{after}{}", dns::lookup(lookup), lineage(*process))
             }
             Fact::Lost(loss) => {
                 let unit = match loss.unit {

@@ -87,7 +87,7 @@ impl ConnectionTable {
         }
         let entry = &self.entries[handle];
         context.observe(Fact::ConnectionOpened {
-            connection: &entry.connection(),
+            connection: &context.named(entry),
             process: entry.process_at_open(),
             connect_duration_ns: entry.opened_at().map(|begin| context.time.since(begin)),
         });
@@ -110,7 +110,7 @@ impl ConnectionTable {
         self.counters.unattributed += 1;
         let handle = self.insert(entry, context);
         context.observe(Fact::ConnectionOpened {
-            connection: &self.entries[handle].connection(),
+            connection: &context.named(&self.entries[handle]),
             process: None,
             connect_duration_ns: None,
         });
@@ -202,7 +202,7 @@ impl ConnectionTable {
         context.observe_at(
             time,
             Fact::ConnectionFailed {
-                connection: &entry.connection(),
+                connection: &context.named(entry),
                 process: entry.process_at_open(),
                 errno,
                 state: outcome::failed(errno),

@@ -20,12 +20,13 @@ pub enum Action {
     ConnectionClosed,
     ListenOpened,
     ListenClosed,
+    DnsLookup,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -36,6 +37,7 @@ impl Action {
         Action::ConnectionClosed,
         Action::ListenOpened,
         Action::ListenClosed,
+        Action::DnsLookup,
         Action::EventsLost,
     ];
 
@@ -52,6 +54,7 @@ impl Action {
             Fact::ConnectionClosed { .. } => Self::ConnectionClosed,
             Fact::ListenOpened { .. } => Self::ListenOpened,
             Fact::ListenClosed { .. } => Self::ListenClosed,
+            Fact::Lookup { .. } => Self::DnsLookup,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -69,6 +72,7 @@ impl Action {
             Self::ConnectionClosed => "connection_closed",
             Self::ListenOpened => "listen_opened",
             Self::ListenClosed => "listen_closed",
+            Self::DnsLookup => "dns_lookup",
             Self::EventsLost => "events_lost",
         }
     }
@@ -111,11 +115,12 @@ impl Action {
             Self::ConnectionExisting => &["connection", "info"],
             Self::ConnectionFailed if refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
+            Self::DnsLookup => &["protocol"],
             Self::EventsLost => &[],
         }
     }
 
-    /// `event.outcome`, for actions that succeed or fail.
+    /// `event.outcome`, for actions that always succeed or always fail.
     pub fn outcome(self) -> Option<&'static str> {
         match self {
             Self::ConnectionOpened | Self::ConnectionAccepted => Some("success"),
@@ -177,7 +182,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            10
+            11
         );
         assert!(
             ActionSet::NONE

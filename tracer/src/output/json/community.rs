@@ -9,12 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
+use crate::event::Transport;
+
 const PLACES: usize = 1024;
 
 /// The seed of flows that nobody sets apart.
 const SEED: [u8; 2] = [0, 0];
-/// `IPPROTO_TCP`, and a zero that fills up.
-const TCP: [u8; 2] = [6, 0];
 const VERSION: &[u8; 2] = b"1:";
 
 /// `1:` and the Base64 of a SHA-1.
@@ -22,7 +22,7 @@ pub(super) type Text = [u8; 30];
 
 #[derive(Clone, Copy)]
 struct Kept {
-    ends: (SocketAddr, SocketAddr),
+    flow: (Transport, SocketAddr, SocketAddr),
     text: Text,
 }
 
@@ -38,12 +38,17 @@ impl CommunityIds {
         }
     }
 
-    /// The ID of the TCP connection between two ends, in whichever order.
-    pub(super) fn of(&mut self, one: SocketAddr, other: SocketAddr) -> Option<&Text> {
-        let ends = (one, other);
+    /// The ID of what is exchanged between two ends, in whichever order.
+    pub(super) fn of(
+        &mut self,
+        transport: Transport,
+        one: SocketAddr,
+        other: SocketAddr,
+    ) -> Option<&Text> {
+        let flow = (transport, one, other);
         let place = &mut self.places[place(one.port(), other.port())];
-        if place.is_none_or(|kept| kept.ends != ends) {
-            *place = compute(one, other).map(|text| Kept { ends, text });
+        if place.is_none_or(|kept| kept.flow != flow) {
+            *place = compute(transport, one, other).map(|text| Kept { flow, text });
         }
         place.as_ref().map(|kept| &kept.text)
     }
@@ -55,7 +60,7 @@ fn place(one: u16, other: u16) -> usize {
 }
 
 /// By the specification's version 1: the smaller end first. Both are of one family.
-fn compute(one: SocketAddr, other: SocketAddr) -> Option<Text> {
+fn compute(transport: Transport, one: SocketAddr, other: SocketAddr) -> Option<Text> {
     let (low, high) = if (one.ip(), one.port()) <= (other.ip(), other.port()) {
         (one, other)
     } else {
@@ -65,7 +70,8 @@ fn compute(one: SocketAddr, other: SocketAddr) -> Option<Text> {
     hash.update(SEED);
     update_with_address(&mut hash, low.ip());
     update_with_address(&mut hash, high.ip());
-    hash.update(TCP);
+    // The number of the protocol, and a zero that fills up.
+    hash.update([protocol(transport), 0]);
     hash.update(low.port().to_be_bytes());
     hash.update(high.port().to_be_bytes());
     let mut text = [0; size_of::<Text>()];
@@ -73,6 +79,14 @@ fn compute(one: SocketAddr, other: SocketAddr) -> Option<Text> {
     version.copy_from_slice(VERSION);
     STANDARD.encode_slice(hash.finalize(), digest).ok()?;
     Some(text)
+}
+
+/// `IPPROTO_TCP` or `IPPROTO_UDP`.
+fn protocol(transport: Transport) -> u8 {
+    match transport {
+        Transport::Tcp => 6,
+        Transport::Udp => 17,
+    }
 }
 
 fn update_with_address(hash: &mut Sha1, address: IpAddr) {
@@ -98,8 +112,14 @@ mod tests {
             address("66.35.250.204:80"),
         );
         let mut ids = CommunityIds::new();
-        assert_eq!(ids.of(one, other), Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
-        assert_eq!(ids.of(other, one), Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg="));
+        assert_eq!(
+            ids.of(Transport::Tcp, one, other),
+            Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg=")
+        );
+        assert_eq!(
+            ids.of(Transport::Tcp, other, one),
+            Some(b"1:LQU9qZlK+B5F3KDmev6m5PMibrg=")
+        );
     }
 
     #[test]
@@ -119,17 +139,20 @@ mod tests {
                 if one.is_ipv4() != other.is_ipv4() {
                     continue;
                 }
-                let ours = ids.of(SocketAddr::new(one, from), SocketAddr::new(other, to));
-                let theirs = community_id::calculate_community_id(
-                    0,
-                    one,
-                    other,
-                    Some(from),
-                    Some(to),
-                    6,
-                    false,
-                );
-                assert_eq!(ours.unwrap(), theirs.unwrap().as_bytes());
+                for transport in [Transport::Tcp, Transport::Udp] {
+                    let ends = (SocketAddr::new(one, from), SocketAddr::new(other, to));
+                    let ours = ids.of(transport, ends.0, ends.1);
+                    let theirs = community_id::calculate_community_id(
+                        0,
+                        one,
+                        other,
+                        Some(from),
+                        Some(to),
+                        protocol(transport),
+                        false,
+                    );
+                    assert_eq!(ours.unwrap(), theirs.unwrap().as_bytes());
+                }
             }
         }
     }
@@ -143,11 +166,11 @@ mod tests {
             .collect();
         let first: Vec<_> = flows
             .iter()
-            .map(|&flow| ids.of(flow, server).copied())
+            .map(|&flow| ids.of(Transport::Tcp, flow, server).copied())
             .collect();
         let again: Vec<_> = flows
             .iter()
-            .map(|&flow| ids.of(flow, server).copied())
+            .map(|&flow| ids.of(Transport::Tcp, flow, server).copied())
             .collect();
         assert_eq!(first, again);
         let distinct: std::collections::HashSet<_> = first.into_iter().flatten().collect();

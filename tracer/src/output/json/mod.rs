@@ -5,6 +5,8 @@
 
 mod community;
 mod file;
+mod lookup;
+mod marks;
 mod object;
 mod process;
 mod socket;
@@ -14,6 +16,7 @@ mod tree;
 use std::sync::Arc;
 
 use self::community::{CommunityIds, Text};
+use self::marks::{Added, Marks};
 use self::object::{Key, Object, key, write_list};
 use self::process::Processes;
 use self::standing::Standings;
@@ -22,7 +25,8 @@ use super::names;
 use super::record::{End, Ends, Record};
 use super::{Context, Format};
 use crate::clock::UtcClock;
-use crate::event::Errno;
+use crate::dns::names::Domain;
+use crate::event::{Errno, Transport};
 use crate::host::Host;
 use crate::identity::Identities;
 use crate::kernel::netns;
@@ -69,6 +73,9 @@ impl Json {
         let refused = record.state == Some(ConnState::REJ);
         let mut event = line.begun(&self.classes[record.action as usize][usize::from(refused)]);
         event.digits(sequence);
+        if let Some(lookup) = record.lookup {
+            event.word(key!("outcome"), names::lookup_outcome(lookup));
+        }
         if let Some(duration) = record.duration_ns {
             event.number(key!("duration"), duration);
         }
@@ -77,22 +84,28 @@ impl Json {
 
     fn network(&mut self, record: &Record<'_>, line: &mut Object<'_>) {
         let Some(connection) = record.connection else {
+            if let Some(lookup) = record.lookup {
+                self.lookup(lookup, record, line);
+            }
             return;
         };
         let ends = &record.ends();
         let direction = connection.direction as usize;
         let mut network = line.begun(&self.networks[direction][usize::from(record.is_ipv4())]);
-        if let Some(id) = self.community_id(ends) {
+        if let Some(id) = self.community_id(Transport::Tcp, ends) {
             network.word(key!("community_id"), id);
         }
         network.end();
         write_end(key!("source"), &ends.source, line);
-        write_end(key!("destination"), &ends.destination, line);
+        match &connection.domain {
+            Some(domain) => write_named_end(&ends.destination, domain, line),
+            None => write_end(key!("destination"), &ends.destination, line),
+        }
     }
 
-    fn community_id(&mut self, ends: &Ends) -> Option<&Text> {
-        self.community_ids
-            .of(ends.source.address()?, ends.destination.address()?)
+    fn community_id(&mut self, transport: Transport, ends: &Ends) -> Option<&Text> {
+        let (source, destination) = (ends.source.address()?, ends.destination.address()?);
+        self.community_ids.of(transport, source, destination)
     }
 
     fn process(&mut self, image: &Arc<Image>, record: &Record<'_>, line: &mut Object<'_>) {
@@ -109,6 +122,7 @@ impl Json {
         if let Some(connection) = record.connection {
             self.connection(connection, record, tracer);
         }
+        self.netns(record, tracer);
         if !record.holders.is_empty() {
             self.processes.write_holders(record.holders, tracer);
         }
@@ -122,10 +136,16 @@ impl Json {
             write_signal(signal, tracer);
         }
         if let Some(image) = record.process {
-            tracer.members(&self.processes.rendered(image, record.time).tracer);
+            let texts = self.processes.rendered(image, record.time);
+            texts.write_tracer(&added(record), tracer);
             if record.action == Action::ProcessExit {
                 self.processes.forget(image.key);
             }
+        } else {
+            Marks::default().write(&added(record), tracer);
+        }
+        if let Some(lookup) = record.lookup {
+            lookup::write_remarks(lookup, tracer);
         }
         if let Some(cause) = record.cause {
             let out = tracer.key(key!("cause"));
@@ -194,16 +214,23 @@ impl Json {
                 },
             );
         }
-        if connection.endpoints.netns != 0 {
-            let id = connection.endpoints.netns;
-            let name = self.netns.of(id, record.time);
-            tracer.object(key!("netns"), |netns| {
-                netns.number(key!("id"), id);
-                if let Some(name) = name {
-                    netns.text(key!("name"), name);
-                }
-            });
-        }
+    }
+
+    fn netns(&mut self, record: &Record<'_>, tracer: &mut Object<'_>) {
+        let Some(id) = record
+            .endpoints()
+            .map(|ends| ends.netns)
+            .filter(|&id| id != 0)
+        else {
+            return;
+        };
+        let name = self.netns.of(id, record.time);
+        tracer.object(key!("netns"), |netns| {
+            netns.number(key!("id"), id);
+            if let Some(name) = name {
+                netns.text(key!("name"), name);
+            }
+        });
     }
 }
 
@@ -223,6 +250,18 @@ impl Format for Json {
         line.object(key!("tracer"), |tracer| self.tracer(record, tracer));
         line.end();
         out.push(b'\n');
+    }
+}
+
+/// What the line says beyond what is known of the process.
+fn added(record: &Record<'_>) -> Added {
+    let domain = record
+        .connection
+        .and_then(|connection| connection.domain.as_ref());
+    let by_resolver = record.lookup.is_some_and(|lookup| lookup.by_resolver);
+    Added {
+        flag: by_resolver.then_some("resolver"),
+        domain: domain.map(|domain| domain.known_from),
     }
 }
 
@@ -259,20 +298,30 @@ fn network(direction: Direction, is_ipv4: bool) -> Vec<u8> {
 /// An end of which nothing is known is absent.
 #[inline]
 fn write_end(key: Key, end: &End, line: &mut Object<'_>) {
-    if end.is_unknown() {
-        return;
+    if !end.is_unknown() {
+        line.object(key, |object| write_address(end, object));
     }
-    line.object(key, |object| {
-        if let Some(ip) = end.ip {
-            object.ip(key!("ip"), ip);
-        }
-        if let Some(port) = end.port {
-            object.number(key!("port"), port);
-        }
-        if let Some(bytes) = end.bytes {
-            object.number(key!("bytes"), bytes);
-        }
+}
+
+/// A destination with its name.
+fn write_named_end(end: &End, domain: &Domain, line: &mut Object<'_>) {
+    line.object(key!("destination"), |object| {
+        write_address(end, object);
+        object.text(key!("domain"), &domain.name);
     });
+}
+
+#[inline]
+fn write_address(end: &End, object: &mut Object<'_>) {
+    if let Some(ip) = end.ip {
+        object.ip(key!("ip"), ip);
+    }
+    if let Some(port) = end.port {
+        object.number(key!("port"), port);
+    }
+    if let Some(bytes) = end.bytes {
+        object.number(key!("bytes"), bytes);
+    }
 }
 
 fn write_error(errno: Errno, error: &mut Object<'_>) {
