@@ -59,6 +59,10 @@ impl ConnectionTable {
         let ends = Ends::from(endpoints);
         match self.pending(socket, &ends) {
             Some(handle) => {
+                // Found as an attempt at Multipath TCP, but the peer does not speak it.
+                if !mptcp && self.multipath.has(socket) {
+                    self.multipath.remove(socket);
+                }
                 self.entries[handle].mptcp = mptcp;
                 self.open(handle, &ends, context);
             }
