@@ -164,6 +164,7 @@ impl Replay {
         let mut state = State::new(Limits {
             processes: 1 << 20,
             connections: 1 << 20,
+            ..Limits::default()
         });
         state.cgroup(population::CGROUP, population::CGROUP_PATH);
         state.inventory(BootTime(population::INIT.start_ns), inventory());

@@ -1,20 +1,25 @@
 //! One observation of every kind, fixed in every detail, for goldens, schemas and measurements.
 
+mod lookups;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tracer::clock::WallOffset;
+use tracer::dns::Lookup;
+use tracer::dns::names::{Domain, KnownFrom};
 use tracer::event::{
-    BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, Name, Privileges,
-    ProcessKey, Protocol, RawFamily, RawSocket, RawType, Session, SocketId, Task, Totals, Tty,
+    BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, FlowTotals, Name,
+    Privileges, ProcessKey, Protocol, RawFamily, RawSocket, RawType, Session, SocketId, Task,
+    Totals, Tty,
 };
 use tracer::host::Host;
 
 use tracer::identity::BootId;
 use tracer::kernel::netns::Names;
 use tracer::observation::{
-    ConnState, Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
-    Subflow,
+    ConnState, Connection, ConnectionId, Direction, Fact, FlowStage, Loss, LossUnit, Observation,
+    Opening, Subflow,
 };
 use tracer::output::Context;
 use tracer::output::names::{ByFamily, HookNames};
@@ -48,6 +53,11 @@ pub fn context() -> Context {
             },
             state: "tp_btf:inet_sock_set_state".into(),
             inventory: "iter:task_file".into(),
+            datagram_sent: ByFamily {
+                ipv4: "fentry:ip_send_skb".into(),
+                ipv6: "fentry:ip6_send_skb".into(),
+            },
+            datagram_received: "fentry:skb_consume_udp".into(),
             ..HookNames::default()
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data")]),
@@ -271,6 +281,7 @@ pub fn egress() -> Connection {
         existing: false,
         cause: Some(cause()),
         mptcp: false,
+        domain: domain(KnownFrom::Process),
     }
 }
 
@@ -302,6 +313,12 @@ fn cause() -> Arc<Cause> {
     link(3, "127.0.0.1:50000", awkward(), sure, Some(outer))
 }
 
+/// What a destination of the samples is called.
+fn domain(known_from: KnownFrom) -> Option<Domain> {
+    let name = "example.org".into();
+    Some(Domain { name, known_from })
+}
+
 /// An inbound connection over IPv6, from another host.
 pub fn ingress() -> Connection {
     let endpoints = Endpoints {
@@ -322,6 +339,7 @@ pub fn ingress() -> Connection {
         opening,
         peer: None,
         cause: None,
+        domain: None,
         ..egress()
     }
 }
@@ -360,6 +378,7 @@ pub fn existing() -> Connection {
         peer: None,
         cause: None,
         opened_at: None,
+        domain: None,
         existing: true,
         endpoints: Endpoints {
             netns: 4_026_532_000,
@@ -389,6 +408,7 @@ pub fn unattributed() -> Connection {
         owner: None,
         peer: None,
         cause: None,
+        domain: domain(KnownFrom::Host),
         ..egress()
     }
 }
@@ -434,7 +454,10 @@ pub struct Samples {
     unattributed: Connection,
     multipath: Connection,
     subflows: [Subflow; 1],
+    /// Over UDP, and over a protocol without ports, whose owner is not known.
+    flows: [Connection; 2],
     raw_sockets: [RawSocket; 3],
+    lookups: [Lookup; 4],
 }
 
 impl Default for Samples {
@@ -461,6 +484,8 @@ impl Default for Samples {
             multipath: multipath(),
             subflows: [subflow()],
             raw_sockets: raw_sockets(),
+            lookups: lookups::all(),
+            flows: flows(),
         }
     }
 }
@@ -472,7 +497,9 @@ impl Samples {
             .process_facts()
             .into_iter()
             .chain(self.connection_facts())
-            .chain(self.socket_facts());
+            .chain(self.socket_facts())
+            .chain(self.lookup_facts())
+            .chain(self.flow_facts());
         let timed = |(index, fact)| Observation {
             time: time(index),
             fact,
@@ -633,6 +660,100 @@ fn raw_sockets() -> [RawSocket; 3] {
         ..icmp
     };
     [icmp, everything, unnamed]
+}
+
+/// A flow of UDP that is sent, and one of ICMP that comes.
+fn flows() -> [Connection; 2] {
+    let udp = Connection {
+        id: ConnectionId {
+            first_seen_ns: 5 * SECOND,
+            serial: 0,
+        },
+        protocol: Protocol::UDP,
+        opening: Opening::DatagramSent,
+        peer: None,
+        ..egress()
+    };
+    let icmp = Connection {
+        id: ConnectionId {
+            first_seen_ns: 5 * SECOND,
+            serial: 1,
+        },
+        protocol: Protocol(1),
+        endpoints: Endpoints {
+            local: "192.0.2.1:0".parse().expect("an address"),
+            remote: "192.0.2.2:0".parse().expect("an address"),
+            ..udp.endpoints
+        },
+        direction: Direction::Ingress,
+        owner: None,
+        owner_provenance: Provenance::Unknown,
+        opening: Opening::DatagramReceived,
+        cause: None,
+        domain: None,
+        ..udp.clone()
+    };
+    [udp, icmp]
+}
+
+impl Samples {
+    fn flow_facts(&self) -> Vec<Fact<'_>> {
+        let [udp, icmp] = &self.flows;
+        let first = FlowTotals {
+            sent_packets: 1,
+            sent_bytes: 33,
+            ..FlowTotals::default()
+        };
+        let later = FlowTotals {
+            sent_packets: 1_000,
+            sent_bytes: 100_000,
+            received_packets: 500,
+            received_bytes: 5_000,
+            ..first
+        };
+        let told = |stage, totals, duration_ns| Fact::DatagramFlow {
+            connection: udp,
+            process: Some(&self.curl),
+            stage,
+            totals,
+            new: totals,
+            duration_ns,
+        };
+        vec![
+            told(FlowStage::Start, first, None),
+            told(FlowStage::Info, later, Some(60_000_000_000)),
+            told(FlowStage::End, later, Some(61_000_000_000)),
+            Fact::DatagramFlow {
+                connection: icmp,
+                process: None,
+                stage: FlowStage::End,
+                totals: FlowTotals {
+                    received_packets: 1,
+                    received_bytes: 64,
+                    ..FlowTotals::default()
+                },
+                new: first,
+                duration_ns: Some(0),
+            },
+        ]
+    }
+
+    fn lookup_facts(&self) -> Vec<Fact<'_>> {
+        let processes = [
+            Some(&self.curl),
+            Some(&self.awkward),
+            None,
+            Some(&self.curl),
+        ];
+        let durations = [12_345_678, 987_654, 10_500_000_000, 3_000];
+        let facts = self.lookups.iter().zip(processes).zip(durations);
+        let fact = |((lookup, process), duration_ns)| Fact::Lookup {
+            lookup,
+            process,
+            duration_ns,
+        };
+        facts.map(fact).collect()
+    }
 }
 
 fn time(index: usize) -> BootTime {

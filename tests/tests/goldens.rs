@@ -271,6 +271,8 @@ fn the_schema_misses_what_an_action_must_have() {
         ("connection_existing", "/tracer/existing"),
         ("connection_closed", "/tracer/state"),
         ("listen_opened", "/destination"),
+        ("dns_lookup", "/dns"),
+        ("dns_lookup", "/event/outcome"),
         ("events_lost", "/tracer/lost"),
     ];
     for (action, pointer) in required {

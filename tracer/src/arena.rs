@@ -125,6 +125,11 @@ impl<T, const LISTS: usize> Arena<T, LISTS> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
+    /// Every value, in no order, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
     /// Moves a value to the end of a list.
     pub(crate) fn move_to(&mut self, handle: Handle, list: usize) {
         if self.get(handle).is_some() {

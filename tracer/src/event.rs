@@ -420,6 +420,15 @@ impl Protocol {
     pub const UDP: Self = Self(17);
 }
 
+impl From<Transport> for Protocol {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self::TCP,
+            Transport::Udp => Self::UDP,
+        }
+    }
+}
+
 /// Where the kernel programs count the datagrams of a flow. Never printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey(pub [u64; 4]);

@@ -5,8 +5,7 @@
 use ipnet::IpNet;
 use regex_lite::Regex;
 
-use crate::event::{ProcessKey, RawFamily, RawSocket};
-use crate::observation::Connection;
+use crate::event::{Endpoints, ProcessKey, RawFamily, RawSocket};
 use crate::output::action::{Action, ActionSet};
 use crate::output::record::{Record, is_ipv4};
 use crate::process::image::Image;
@@ -67,22 +66,22 @@ impl Filter {
                 && self.admits_process(process)
                 && self.admits_socket(socket);
         }
-        self.admits_event(record.action, process, record.connection)
+        self.admits_event(record.action, process, record.endpoints())
     }
 
-    /// Whether to show what happened to a process or a connection.
+    /// Whether to show what a process did, or what happened between two ends.
     pub fn admits_event(
         &self,
         action: Action,
         process: Option<&Image>,
-        connection: Option<&Connection>,
+        endpoints: Option<&Endpoints>,
     ) -> bool {
         if action == Action::EventsLost {
             return true;
         }
         self.actions.contains(action)
             && self.admits_scope(process)
-            && (!self.has_conditions() || self.meets_conditions(action, process, connection))
+            && (!self.has_conditions() || self.meets_conditions(action, process, endpoints))
     }
 
     /// Whether it asks for more than actions and scope, which most do not.
@@ -111,9 +110,9 @@ impl Filter {
         &self,
         action: Action,
         process: Option<&Image>,
-        connection: Option<&Connection>,
+        endpoints: Option<&Endpoints>,
     ) -> bool {
-        self.admits_process(process) && self.admits_connection(action, connection)
+        self.admits_process(process) && self.admits_endpoints(action, endpoints)
     }
 
     fn admits_scope(&self, process: Option<&Image>) -> bool {
@@ -154,21 +153,21 @@ impl Filter {
             .is_some_and(|container| begins(&container.id))
     }
 
-    fn admits_connection(&self, action: Action, connection: Option<&Connection>) -> bool {
+    fn admits_endpoints(&self, action: Action, endpoints: Option<&Endpoints>) -> bool {
         if self.ports.is_empty() && self.peers.is_empty() && self.family.is_none() {
             return true;
         }
-        let Some(connection) = connection else {
+        let Some(endpoints) = endpoints else {
             return false;
         };
-        let family = if is_ipv4(action, connection) {
+        let family = if is_ipv4(action, endpoints) {
             Family::Ipv4
         } else {
             Family::Ipv6
         };
         self.family.is_none_or(|wanted| wanted == family)
-            && self.admits_ports(connection)
-            && self.admits_peer(connection)
+            && self.admits_ports(endpoints)
+            && self.admits_peer(endpoints)
     }
 
     /// A raw socket has no port and no peer, and a packet socket no one family.
@@ -183,12 +182,12 @@ impl Filter {
             && (self.family.is_none() || self.family == family)
     }
 
-    fn admits_ports(&self, Connection { endpoints, .. }: &Connection) -> bool {
+    fn admits_ports(&self, endpoints: &Endpoints) -> bool {
         let has = |port| self.ports.contains(&port);
         self.ports.is_empty() || has(endpoints.local.port()) || has(endpoints.remote.port())
     }
 
-    fn admits_peer(&self, Connection { endpoints, .. }: &Connection) -> bool {
+    fn admits_peer(&self, endpoints: &Endpoints) -> bool {
         let peer = endpoints.remote.ip();
         // A listener has no peer, not even one in 0.0.0.0/0.
         let is_known = !peer.is_unspecified();
@@ -201,8 +200,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{BootTime, CgroupId, Endpoints, Protocol, SocketId};
-    use crate::observation::{ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening};
+    use crate::dns::{Ending, Flags, Lookup, Question};
+    use crate::event::{BootTime, CgroupId, Protocol, SocketId, Transport};
+    use crate::observation::{
+        Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Opening,
+    };
     use crate::process::cgroup::Cgroup;
     use crate::process::image::{Parent, Provenance, Relation};
 
@@ -242,6 +244,7 @@ mod tests {
             existing: false,
             cause: None,
             mptcp: false,
+            domain: None,
         }
     }
 
@@ -454,6 +457,46 @@ mod tests {
         assert_eq!(of(ipv4), [true, false, false]);
         let ipv6 = |it: &mut Filter| it.family = Some(Family::Ipv6);
         assert_eq!(of(ipv6), [false, true, false]);
+    }
+
+    #[test]
+    fn look_ups_are_chosen_by_the_server_and_by_who_asks() {
+        let lookup = Lookup {
+            endpoints: connection("10.0.0.1:4000", "192.0.2.53:53").endpoints,
+            transport: Transport::Udp,
+            id: 1,
+            question: Question {
+                name: "example.org".into(),
+                kind: 1,
+                class: 1,
+            },
+            asked: Flags::default(),
+            attempts: 1,
+            by_resolver: false,
+            ending: Ending::Unanswered,
+        };
+        let curl = image(20, "curl", None);
+        let admitted = |filter: &Filter| {
+            let fact = Fact::Lookup {
+                lookup: &lookup,
+                process: Some(&curl),
+                duration_ns: 1,
+            };
+            let time = BootTime(1);
+            filter.admits(&Record::of(&Observation { time, fact }))
+        };
+        let of = |pid, port, peer: &str, family| Filter {
+            pids: vec![pid],
+            ports: vec![port],
+            peers: vec![peer.parse().unwrap()],
+            family: Some(family),
+            ..Filter::default()
+        };
+        assert!(admitted(&of(20, 53, "192.0.2.0/24", Family::Ipv4)));
+        assert!(!admitted(&of(21, 53, "192.0.2.0/24", Family::Ipv4)));
+        assert!(!admitted(&of(20, 54, "192.0.2.0/24", Family::Ipv4)));
+        assert!(!admitted(&of(20, 53, "10.0.0.0/24", Family::Ipv4)));
+        assert!(!admitted(&of(20, 53, "192.0.2.0/24", Family::Ipv6)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod event;
 
 mod arena;
 pub mod connection;
+pub mod dns;
 pub mod process;
 pub mod state;
 

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::dns::Lookup;
+use crate::dns::names::Domain;
 use crate::event::{
     BootTime, Endpoints, Errno, FlowTotals, ProcessKey, Protocol, RawSocket, SocketId, Totals,
 };
@@ -110,6 +112,8 @@ pub struct Connection {
     pub cause: Option<Arc<Cause>>,
     /// Whether it runs over Multipath TCP; the ends are those of its first subflow.
     pub mptcp: bool,
+    /// The name by which the other end was asked for, if its owner connected.
+    pub domain: Option<Domain>,
 }
 
 /// A further path that a Multipath TCP connection had.
@@ -239,6 +243,15 @@ pub enum Fact<'a> {
         /// What led to it, as far as that can be told.
         cause: Option<&'a Cause>,
     },
+    /// A process asked for a name.
+    Lookup {
+        /// What, whom, and what came of it.
+        lookup: &'a Lookup,
+        /// Who, as it was when it asked.
+        process: Option<&'a Arc<Image>>,
+        /// From the question to the answer, or for how long it was waited for, in nanoseconds.
+        duration_ns: u64,
+    },
     /// Something was lost.
     Lost(Loss),
 }
@@ -258,7 +271,8 @@ impl<'a> Fact<'a> {
             | Fact::ListenOpened { process, .. }
             | Fact::ListenClosed { process, .. }
             | Fact::DatagramFlow { process, .. }
-            | Fact::SocketOpened { process, .. } => process,
+            | Fact::SocketOpened { process, .. }
+            | Fact::Lookup { process, .. } => process,
             Fact::Lost(_) => None,
         }
     }
@@ -278,7 +292,16 @@ impl<'a> Fact<'a> {
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
             | Fact::SocketOpened { .. }
+            | Fact::Lookup { .. }
             | Fact::Lost(_) => None,
+        }
+    }
+
+    /// Between which ends it happened.
+    pub fn endpoints(&self) -> Option<&'a Endpoints> {
+        match *self {
+            Fact::Lookup { lookup, .. } => Some(&lookup.endpoints),
+            _ => Some(&self.connection()?.endpoints),
         }
     }
 }

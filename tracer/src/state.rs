@@ -9,9 +9,11 @@ use std::sync::Arc;
 use crate::connection::flows::{FlowTable, Question};
 use crate::connection::holders::Holders;
 use crate::connection::table::{ConnectionCounters, ConnectionTable, Context, Ids};
+use crate::dns::lookups::{LookupCounters, Lookups};
+use crate::dns::unowned::Unowned;
 use crate::event::{
-    BootTime, CgroupId, Close, Event, EventKind, ExaminedSocket, FlowTotals, HeldSocket,
-    ProcessKey, RawSocket, SocketId, SocketMoment,
+    BootTime, CgroupId, Close, DnsPayload, Event, EventKind, ExaminedSocket, FlowTotals,
+    HeldSocket, ProcessKey, RawSocket, SocketId, SocketMoment, Transport,
 };
 use crate::observation::{Connection, Fact, Loss, LossUnit, Observation, Sink};
 use crate::process::image::{Image, Provenance};
@@ -19,6 +21,9 @@ use crate::process::inventory::ExistingProcess;
 use crate::process::population::Population;
 use crate::process::secrets::Secrets;
 use crate::process::table::{ProcessId, ProcessTable};
+
+/// Where names are asked for.
+const DNS_PORT: u16 = 53;
 
 /// How large the tables may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub struct Counters {
     pub process_evictions: u64,
     /// Cgroups that had to make room for others, since the start.
     pub cgroup_evictions: u64,
+    /// About look-ups.
+    pub lookups: LookupCounters,
 }
 
 /// The kernel's own sockets, as somebody found them.
@@ -75,6 +82,8 @@ pub struct State {
     processes: ProcessTable,
     connections: ConnectionTable,
     flows: FlowTable,
+    lookups: Lookups,
+    unowned: Unowned,
     now: BootTime,
 }
 
@@ -85,6 +94,8 @@ impl State {
             processes: ProcessTable::new(limits.processes),
             connections: ConnectionTable::new(limits.connections),
             flows: FlowTable::new(limits.flows),
+            lookups: Lookups::new(),
+            unowned: Unowned::default(),
             now: BootTime::default(),
         }
     }
@@ -232,7 +243,13 @@ impl State {
                     },
                 );
             }
-            EventKind::Listen(moment) => self.moment(time, moment, sink, ConnectionTable::listen),
+            EventKind::Listen(moment) => {
+                self.moment(time, moment, sink, ConnectionTable::listen);
+                if moment.endpoints.local.port() == DNS_PORT {
+                    let process = self.processes.seen(time, &moment.task);
+                    self.note_resolver(Some(process));
+                }
+            }
             EventKind::Established {
                 socket,
                 endpoints,
@@ -262,17 +279,29 @@ impl State {
                 let process = task.map(|task| self.processes.seen(time, task));
                 let (flows, ids, mut context) = self.split_flows(time, sink);
                 flows.begin(flow, process, ids, &mut context);
+                let owner = process.or_else(|| self.flows.owner_of(flow.socket));
+                if flow.endpoints.local.port() == DNS_PORT {
+                    self.note_resolver(owner);
+                }
             }
             EventKind::DatagramOwner { socket, task } => {
                 let process = self.processes.seen(time, task);
                 let (flows, _, mut context) = self.split_flows(time, sink);
                 flows.owner(*socket, process, &mut context);
+                if self.flows.is_at_port(*socket, DNS_PORT) {
+                    self.note_resolver(Some(process));
+                }
+                for waiting in self.unowned.take(*socket) {
+                    let asker = self.processes.image(process);
+                    self.lookups
+                        .payload(waiting.time, &waiting.payload(), asker, sink);
+                }
             }
             EventKind::DatagramClose(socket) => {
                 let (flows, _, mut context) = self.split_flows(time, sink);
                 flows.close(*socket, &mut context);
             }
-            EventKind::Dns(_) => {}
+            EventKind::Dns(payload) => self.dns(time, payload, sink),
             EventKind::SocketCreated(socket) => self.socket_opened(time, socket, sink),
         }
     }
@@ -300,8 +329,13 @@ impl State {
 
     /// When [`advance`](Self::advance) will have something to report although nothing happens.
     pub fn due(&self) -> Option<BootTime> {
-        let due = [self.connections.due(), self.flows.due()];
-        due.into_iter().flatten().min()
+        let dues = [
+            self.connections.due(),
+            self.flows.due(),
+            self.lookups.due(),
+            self.unowned.due(),
+        ];
+        dues.into_iter().flatten().min()
     }
 
     /// Totals of flows that are wanted.
@@ -327,8 +361,21 @@ impl State {
         flows.drain(&mut context);
     }
 
+    /// A process, by the key of its image, answers others on port 53: what it asks itself, it asks for them.
+    pub fn mark_resolver(&mut self, process: ProcessKey) {
+        self.lookups.names_mut().mark_resolver(process);
+    }
+
+    /// Whether a process is known to answer others on port 53.
+    pub fn is_resolver(&self, process: ProcessKey) -> bool {
+        self.lookups.names().is_resolver(process)
+    }
+
     /// Something was lost before it got here.
     pub fn lost(&mut self, loss: Loss, time: BootTime, sink: &mut dyn Sink) {
+        if (loss.stage, loss.kind) == ("ring", "dns") {
+            self.lookups.doubt();
+        }
         let count = match (loss.stage, loss.kind) {
             ("ring", "close") => self.connections.closes_lost_in_ring(loss.count),
             _ => loss.count,
@@ -346,6 +393,8 @@ impl State {
         self.settle(BootTime(u64::MAX), usize::MAX, sink);
         let (connections, mut context) = self.split(self.now, sink);
         connections.drain(&mut context);
+        self.tell_unowned(BootTime(u64::MAX), sink);
+        self.lookups.drain(self.now, sink);
         self.report_losses(sink);
     }
 
@@ -357,6 +406,7 @@ impl State {
             process_entries: self.processes.len(),
             process_evictions: self.processes.evictions(),
             cgroup_evictions: self.processes.cgroup_evictions(),
+            lookups: self.lookups.counters(),
         }
     }
 
@@ -371,6 +421,10 @@ impl State {
         if self.flows.due().is_some_and(|due| due <= now) {
             let (flows, _, mut context) = self.split_flows(now, sink);
             flows.advance(now, &mut context);
+        }
+        self.tell_unowned(now, sink);
+        if self.lookups.is_due(now) {
+            self.lookups.advance(now, sink);
         }
         self.processes.advance(now);
     }
@@ -405,6 +459,39 @@ impl State {
         }
     }
 
+    /// Who listens where names are asked for answers others.
+    fn note_resolver(&mut self, process: Option<ProcessId>) {
+        if let Some(image) = process.and_then(|process| self.processes.image(process)) {
+            self.lookups.names_mut().mark_resolver(image.key);
+        }
+    }
+
+    /// Something was sent to port 53 or came from there. Where the kernel names no task, the owner of the
+    /// socket has asked.
+    fn dns(&mut self, time: BootTime, payload: &DnsPayload<'_>, sink: &mut dyn Sink) {
+        let seen = payload.task.as_ref();
+        let seen = seen.map(|task| self.processes.seen(time, task));
+        let asker = seen.or_else(|| {
+            self.connections
+                .owner_of(payload.socket, &payload.endpoints)
+        });
+        let asker = asker.or_else(|| self.flows.owner_of(payload.socket));
+        let may_be_told = payload.transport == Transport::Udp && payload.task.is_none();
+        if asker.is_none() && may_be_told && self.unowned.hold(time, payload) {
+            return; // Its socket's owner may be told soon.
+        }
+        let asker = asker.and_then(|process| self.processes.image(process));
+        self.lookups.payload(time, payload, asker, sink);
+    }
+
+    /// Whose owner was not told in time.
+    fn tell_unowned(&mut self, now: BootTime, sink: &mut dyn Sink) {
+        while let Some(waiting) = self.unowned.take_due(now) {
+            self.lookups
+                .payload(waiting.time, &waiting.payload(), None, sink);
+        }
+    }
+
     fn report_losses(&mut self, sink: &mut dyn Sink) {
         let (connections, mut context) = self.split(self.now, sink);
         connections.report_losses(&mut context);
@@ -417,6 +504,8 @@ impl State {
             count: self.processes.take_lost(),
         };
         self.lost(loss, self.now, sink);
+        let loss = self.lookups.take_loss();
+        self.lost(loss, self.now, sink);
     }
 
     fn split_flows<'a>(
@@ -427,6 +516,7 @@ impl State {
         let context = Context {
             time,
             processes: &mut self.processes,
+            names: self.lookups.names(),
             sink,
         };
         (&mut self.flows, &mut self.connections.ids, context)
@@ -440,6 +530,7 @@ impl State {
         let context = Context {
             time,
             processes: &mut self.processes,
+            names: self.lookups.names(),
             sink,
         };
         (&mut self.connections, context)

@@ -2,6 +2,7 @@
 //! state concludes from them. `TRACER_BLESS=1` writes down what it concludes now; read the
 //! difference before you believe it.
 
+mod dns;
 mod random;
 mod raw_socket;
 mod scenario;

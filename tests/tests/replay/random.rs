@@ -1,14 +1,19 @@
 //! Whatever comes out of the ring, in whatever order: some things must never be said.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use tracer::dns::Lookup;
+use tracer::dns::names::KnownFrom;
 use tracer::event::{
-    AcceptSeen, BootTime, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket, Exec,
-    HeldSocket, Membership, Name, ProcessKey, RawFamily, RawSocket, RawType, SocketId,
-    SocketMoment, Subflow, Task, TcpState,
+    AcceptSeen, BootTime, Close, DnsPayload, Endpoints, Errno, Event, EventKind, ExaminedSocket,
+    Exec, Flow, FlowKey, FlowTotals, HeldSocket, Membership, Name, ProcessKey, Protocol, RawFamily,
+    RawSocket, RawType, SocketId, SocketMoment, Subflow, Task, TcpState, Transport,
 };
-use tracer::observation::{Connection, ConnectionId, Fact, Observation, Sink};
+use tracer::observation::{
+    Connection, ConnectionId, Direction, Fact, FlowStage, Observation, Sink,
+};
 use tracer::process::image::Image;
 use tracer::state::{Limits, Snapshot, State};
 
@@ -17,7 +22,14 @@ use crate::text::Transcript;
 const SMALL: Limits = Limits {
     processes: 6,
     connections: 4,
+    flows: 3,
 };
+
+/// Which address `a` has?
+const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+/// 127.0.0.1.
+const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\0\0\x01\0\x01\
+    \xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x01";
 
 /// A few numbers, out of which an event is made. Few processes, sockets and ports, so that
 /// everything collides.
@@ -36,7 +48,7 @@ struct Dice {
 
 prop_compose! {
     fn dice()(
-        (verb, process, start, socket) in (0..17u8, 1..6u32, 0..3u64, 0..3u64),
+        (verb, process, start, socket) in (0..21u8, 1..6u32, 0..3u64, 0..3u64),
         (local, remote) in (0..4u16, 0..4u16),
         (state, errno) in (0..12u8, 0..5u32),
         step in prop_oneof![-50_000..1_000_000i64, 0..60_000_000i64],
@@ -148,7 +160,60 @@ impl Dice {
                 socket_type: RawType::Raw,
                 protocol: self.errno,
             }),
+            13 => EventKind::Dns(self.dns()),
+            14 => EventKind::Flow(self.flow()),
+            15 => EventKind::DatagramOwner {
+                socket,
+                task: self.task(),
+            },
+            16 => EventKind::DatagramClose(socket),
             _ => EventKind::Close(self.close()),
+        }
+    }
+
+    fn flow(&self) -> Flow {
+        let endpoints = self.endpoints();
+        Flow {
+            key: FlowKey([
+                self.socket,
+                u64::from(self.errno),
+                endpoints.remote.port().into(),
+                0,
+            ]),
+            socket: SocketId(self.socket),
+            protocol: Protocol::UDP,
+            task: self.state.is_multiple_of(2).then(|| self.task()),
+            endpoints,
+            received: self.start > 1,
+            bytes: 10,
+            packets: 1,
+        }
+    }
+
+    /// What the kernel side may know of a flow.
+    fn totals(&self, last: BootTime) -> Option<FlowTotals> {
+        (self.errno > 0).then(|| FlowTotals {
+            sent_packets: self.start,
+            last,
+            ..FlowTotals::default()
+        })
+    }
+
+    /// A question, its answer, or something that is neither.
+    fn dns(&self) -> DnsPayload<'static> {
+        let bytes = [QUESTION, ANSWER, &ANSWER[..30], b"\0\x1d", b"?"][self.errno as usize];
+        DnsPayload {
+            socket: SocketId(self.socket),
+            task: self.state.is_multiple_of(2).then(|| self.task()),
+            endpoints: self.endpoints(),
+            transport: if self.start > 1 {
+                Transport::Tcp
+            } else {
+                Transport::Udp
+            },
+            received: self.errno > 0,
+            bytes,
+            truncated: self.state > 10,
         }
     }
 
@@ -168,7 +233,7 @@ impl Dice {
     /// Adds to what somebody finds who looks at the kernel's sockets; true when he has seen all.
     fn look(&self, time: BootTime, snapshot: &mut Snapshot) -> bool {
         match self.verb {
-            14 => snapshot.held.push(HeldSocket {
+            18 => snapshot.held.push(HeldSocket {
                 time,
                 close: self.close(),
                 holder: self.task(),
@@ -176,13 +241,13 @@ impl Dice {
                 inode: self.socket,
                 upper: self.upper(),
             }),
-            15 => snapshot.examined.push(ExaminedSocket {
+            19 => snapshot.examined.push(ExaminedSocket {
                 socket: SocketId(self.socket),
                 found: (self.errno > 0).then(|| self.endpoints()),
             }),
             _ => snapshot.complete_at = time,
         }
-        self.verb > 15
+        self.verb > 19
     }
 
     /// One of two, or none.
@@ -221,6 +286,8 @@ struct Judge {
     begun: HashMap<ConnectionId, u32>,
     ended: HashSet<ConnectionId>,
     failed: HashSet<ConnectionId>,
+    /// Whose questions were answered.
+    answered: HashSet<ProcessKey>,
 }
 
 impl Judge {
@@ -238,6 +305,13 @@ impl Judge {
             | EventKind::Accept(moment, _)
             | EventKind::Listen(moment) => &moment.task,
             EventKind::SocketCreated(socket) => &socket.task,
+            EventKind::DatagramOwner { task, .. }
+            | EventKind::Flow(Flow {
+                task: Some(task), ..
+            }) => task,
+            EventKind::Dns(DnsPayload {
+                task: Some(task), ..
+            }) => task,
             _ => return,
         };
         self.named.insert(key(task));
@@ -254,11 +328,27 @@ impl Judge {
                 .owner
                 .is_none_or(|owner| self.named.contains(&owner))
         );
+        if let Some(domain) = &connection.domain {
+            let has_asked = connection
+                .owner
+                .is_some_and(|owner| self.answered.contains(&owner));
+            assert_eq!(connection.direction, Direction::Egress);
+            assert!(has_asked || domain.known_from != KnownFrom::Process);
+        }
         assert_ne!(connection.peer, Some(connection.id));
         assert!(
             !self.failed.contains(&connection.id),
             "a failure is final: {connection:?}"
         );
+    }
+
+    fn lookup(&mut self, lookup: &Lookup, process: Option<&Arc<Image>>) {
+        assert!(process.is_none_or(|image| self.named.contains(&image.key)));
+        assert_eq!(&*lookup.question.name, "a");
+        let has_answer = lookup.answer().is_some_and(|answer| answer.code == 0);
+        if let (true, Some(image)) = (has_answer, process) {
+            self.answered.insert(image.key);
+        }
     }
 
     fn begin(&mut self, connection: &Connection) {
@@ -282,7 +372,23 @@ impl Sink for Judge {
                 assert!(image.lineage().count() <= 258);
                 assert!(image.lineage().all(|image| self.named.contains(&image.key)));
             }
+            Fact::Lookup {
+                lookup, process, ..
+            } => self.lookup(lookup, *process),
             Fact::ProcessExited { .. } | Fact::Lost(_) => {}
+            Fact::DatagramFlow {
+                connection,
+                process,
+                stage,
+                ..
+            } => {
+                self.connection(connection, process.map(|image| &**image));
+                match stage {
+                    FlowStage::Start => self.begin(connection),
+                    FlowStage::Info => assert!(!self.ended.contains(&connection.id)),
+                    FlowStage::End => self.end(connection),
+                }
+            }
             Fact::SocketOpened { process, .. } => {
                 let process = process.expect("a task opened it");
                 assert!(self.named.contains(&process.key));
@@ -371,7 +477,7 @@ proptest! {
         let mut judge = Judge::default();
         let mut snapshot = Snapshot::default();
         for (dice, event) in dice.iter().zip(events(&dice)) {
-            if dice.verb < 14 {
+            if dice.verb < 18 {
                 judge.name(&event.kind);
                 state.event(&event, &mut judge);
             } else if dice.look(event.time, &mut snapshot) {
@@ -380,6 +486,9 @@ proptest! {
             } else if dice.local == 0 {
                 state.advance(event.time, &mut judge);
                 state.settle(event.time, dice.remote.into(), &mut judge);
+            }
+            for question in state.take_questions() {
+                state.answer(question, dice.totals(event.time), event.time, &mut judge);
             }
             let counters = state.counters();
             prop_assert!(counters.process_entries <= limits.processes);

@@ -23,6 +23,9 @@
 //! TIME cgroup-mkdir CGROUP PATH       CGROUP is a number
 //! TIME cgroup-rmdir CGROUP
 //! TIME cgroup-attach PID CGROUP       `path=`
+//! TIME ask SOCKET PID LOCAL > SERVER ID NAME TYPE       by UDP; see `dns.rs`
+//! TIME answer SOCKET LOCAL > SERVER ID NAME TYPE DATA…
+//! TIME bytes SOCKET LOCAL > SERVER HEX       received by UDP
 //! TIME advance
 //! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this;
 //!                                            `upper=`, `further`
@@ -39,6 +42,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::dns;
 use tracer::event::{
     AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket,
     Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task,
@@ -138,12 +142,12 @@ struct Reader {
 }
 
 /// The words of a line, options apart.
-struct Words<'a> {
+pub(crate) struct Words<'a> {
     words: std::vec::IntoIter<&'a str>,
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 14] = [
     "ids-only",
     "mapped",
     "no-totals",
@@ -155,6 +159,9 @@ const FLAGS: [&str; 11] = [
     "reaper",
     "gone",
     "further",
+    "tcp",
+    "cut",
+    "tc",
 ];
 
 impl<'a> Words<'a> {
@@ -183,17 +190,22 @@ impl<'a> Words<'a> {
         }
     }
 
-    fn next(&mut self) -> Result<&'a str, String> {
+    /// The word that comes next, if there is one.
+    fn peek(&self) -> Option<&'a str> {
+        self.words.as_slice().first().copied()
+    }
+
+    pub(crate) fn next(&mut self) -> Result<&'a str, String> {
         self.words
             .next()
             .ok_or_else(|| "something is missing".into())
     }
 
-    fn number<T: FromStr>(&mut self) -> Result<T, String> {
+    pub(crate) fn number<T: FromStr>(&mut self) -> Result<T, String> {
         number(self.next()?)
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.options.contains(&name)
     }
 
@@ -206,7 +218,7 @@ impl<'a> Words<'a> {
         })
     }
 
-    fn option_number<T: FromStr>(&self, name: &str) -> Result<Option<T>, String> {
+    pub(crate) fn option_number<T: FromStr>(&self, name: &str) -> Result<Option<T>, String> {
         self.option(name).map(number).transpose()
     }
 }
@@ -411,6 +423,18 @@ impl Reader {
             },
             "cgroup-rmdir" => EventKind::CgroupRmdir(cgroup(words.next()?)?),
             "cgroup-attach" => self.cgroup_attach(words)?,
+            "ask" => {
+                let socket = socket(words)?;
+                // `-`: the kernel names nobody.
+                let is_known = words.peek() != Some("-");
+                let task = is_known.then(|| self.task(words)).transpose()?;
+                if !is_known {
+                    words.next()?;
+                }
+                dns::ask(socket, task, words)?
+            }
+            "answer" => dns::answer(socket(words)?, words)?,
+            "bytes" => dns::bytes(socket(words)?, words)?,
             verb => return Err(format!("{verb} is unknown")),
         })
     }
@@ -577,7 +601,7 @@ fn close_of(socket: SocketId, words: &mut Words<'_>) -> Result<Close, String> {
 }
 
 /// Both ends, and whether the arrow between them points inwards.
-fn ends(words: &mut Words<'_>) -> Result<(Endpoints, bool), String> {
+pub(crate) fn ends(words: &mut Words<'_>) -> Result<(Endpoints, bool), String> {
     let local = words.next()?;
     let inbound = match words.next()? {
         ">" => false,

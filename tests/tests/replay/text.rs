@@ -12,6 +12,7 @@ use tracer::process::cgroup::Container;
 use tracer::process::image::{Image, Parent, Provenance, Relation};
 use tracer::state::Counters;
 
+use crate::dns;
 use crate::raw_socket;
 use crate::scenario::ERRNOS;
 
@@ -44,6 +45,15 @@ impl Transcript {
                 self.text,
                 "compared {} times: {} missed, {} stale, {} repaired",
                 compared.runs, compared.missed, compared.stale, compared.repaired
+            )
+            .unwrap();
+        }
+        let lookups = &counters.lookups;
+        if lookups.malformed + lookups.unexpected > 0 {
+            writeln!(
+                self.text,
+                "of DNS: {} malformed, {} unexpected",
+                lookups.malformed, lookups.unexpected
             )
             .unwrap();
         }
@@ -83,6 +93,9 @@ impl Transcript {
         }
         if let Some(peer) = connection.peer {
             write!(text, " peer {}", self.id(peer)).unwrap();
+        }
+        if let Some(domain) = &connection.domain {
+            text.push_str(&dns::domain(domain));
         }
         text
     }
@@ -212,6 +225,23 @@ impl Transcript {
                 let by = process.map_or("nobody".into(), |image| image.key.tgid.to_string());
                 format!("socket opened {socket} by {by}{}", lineage(*process))
             }
+            Fact::DatagramFlow {
+                connection,
+                process,
+                stage,
+                ..
+            } => {
+                let connection = self.connection(connection);
+                format!("flow {stage:?} {connection}{}", lineage(*process))
+            }
+            Fact::Lookup {
+                lookup,
+                process,
+                duration_ns,
+            } => {
+                let after = duration(" after", Some(*duration_ns));
+                format!("{}{after}{}", dns::lookup(lookup), lineage(*process))
+            }
             Fact::Lost(loss) => {
                 let unit = match loss.unit {
                     LossUnit::Record => "record",
@@ -314,6 +344,7 @@ fn opening(opening: Opening) -> &'static str {
         Opening::Attempt => "attempt",
         Opening::State => "state",
         Opening::Inventory => "inventory",
+        Opening::DatagramSent | Opening::DatagramReceived => "datagram",
     }
 }
 

@@ -162,11 +162,12 @@ impl ConnectionTable {
         context: &mut Context<'_>,
     ) {
         let entry = &self.entries[handle];
+        let connection = context.named(entry);
         let process = entry.process_now(context.processes);
         context.sink.observe(&Observation {
             time,
             fact: Fact::ConnectionClosed {
-                connection: &entry.connection(),
+                connection: &connection,
                 process,
                 totals: end.totals,
                 subflows: self.multipath.ended(entry.socket),

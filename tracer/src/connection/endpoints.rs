@@ -206,7 +206,7 @@ impl End {
 
 /// The ends of a socket for tests: others for each.
 #[cfg(test)]
-pub(super) fn sample(socket: u64) -> Endpoints {
+pub(crate) fn sample(socket: u64) -> Endpoints {
     let port = 1_000 + u16::try_from(socket).unwrap();
     Endpoints {
         netns: 1,

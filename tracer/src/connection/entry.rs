@@ -295,6 +295,7 @@ impl Entry {
             cause: self.cause().cloned(),
             existing: self.existing,
             mptcp: self.mptcp,
+            domain: None,
         }
     }
 

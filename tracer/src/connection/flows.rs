@@ -212,7 +212,7 @@ impl FlowTable {
         self.entries.move_to(handle, CURRENT);
         let entry = &self.entries[handle];
         let process = entry.owner.as_ref().map(|owner| owner.at_open.clone());
-        let connection = &entry.connection();
+        let connection = &context.with_name(entry.connection(), process.as_ref());
         let fact = Fact::DatagramFlow {
             connection,
             process: process.as_ref(),
@@ -249,6 +249,25 @@ impl FlowTable {
         for (handle, owner) in unowned {
             self.tell_begin(handle, Some(owner), context);
         }
+    }
+
+    /// Who uses a socket, as far as that was told of the socket rather than of its flows.
+    pub(crate) fn owner_of(&self, id: SocketId) -> Option<ProcessId> {
+        let owner = self.sockets.get(&id)?.owner.as_ref()?;
+        Some(owner.process)
+    }
+
+    /// Whether a socket has a flow at this local port.
+    pub(crate) fn is_at_port(&self, id: SocketId, port: u16) -> bool {
+        let flows = self.sockets.get(&id).map(|socket| &socket.flows);
+        let mut handles = flows.into_iter().flatten().copied();
+        handles.any(|slot| {
+            let flow = self
+                .entries
+                .handle(slot)
+                .map(|handle| &self.entries[handle]);
+            flow.is_some_and(|flow| flow.endpoints.local.port() == port)
+        })
     }
 
     /// A socket is closed.
@@ -366,10 +385,11 @@ impl FlowTable {
     fn tell(&mut self, handle: Handle, stage: FlowStage, context: &mut Context<'_>) {
         let entry = &mut self.entries[handle];
         let told = std::mem::replace(&mut entry.told, entry.totals);
-        let process = entry.owner.as_ref();
-        let process = process.map(|owner| owner.now(context.processes).clone());
+        let owner = entry.owner.as_ref();
+        let process = owner.map(|owner| owner.now(context.processes).clone());
+        let at_open = owner.map(|owner| &owner.at_open);
         let fact = Fact::DatagramFlow {
-            connection: &entry.connection(),
+            connection: &context.with_name(entry.connection(), at_open),
             process: process.as_ref(),
             stage,
             totals: entry.totals,
@@ -439,6 +459,7 @@ impl Entry {
             existing: false,
             cause: owner.and_then(|owner| owner.at_open.cause.clone()),
             mptcp: false,
+            domain: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Connections: who owns each, how it ended, what it carried.
 mod closing;
 mod comparison;
-mod endpoints;
+pub(crate) mod endpoints;
 mod entry;
 pub mod flows;
 pub(crate) mod holders;

@@ -59,6 +59,10 @@ impl ConnectionTable {
         let ends = Ends::from(endpoints);
         match self.pending(socket, &ends) {
             Some(handle) => {
+                // Found as an attempt at Multipath TCP, but the peer does not speak it.
+                if !mptcp && self.multipath.has(socket) {
+                    self.multipath.remove(socket);
+                }
                 self.entries[handle].mptcp = mptcp;
                 self.open(handle, &ends, context);
             }
@@ -87,7 +91,7 @@ impl ConnectionTable {
         }
         let entry = &self.entries[handle];
         context.observe(Fact::ConnectionOpened {
-            connection: &entry.connection(),
+            connection: &context.named(entry),
             process: entry.process_at_open(),
             connect_duration_ns: entry.opened_at().map(|begin| context.time.since(begin)),
         });
@@ -110,7 +114,7 @@ impl ConnectionTable {
         self.counters.unattributed += 1;
         let handle = self.insert(entry, context);
         context.observe(Fact::ConnectionOpened {
-            connection: &self.entries[handle].connection(),
+            connection: &context.named(&self.entries[handle]),
             process: None,
             connect_duration_ns: None,
         });
@@ -202,7 +206,7 @@ impl ConnectionTable {
         context.observe_at(
             time,
             Fact::ConnectionFailed {
-                connection: &entry.connection(),
+                connection: &context.named(entry),
                 process: entry.process_at_open(),
                 errno,
                 state: outcome::failed(errno),

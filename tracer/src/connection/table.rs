@@ -21,12 +21,13 @@ use super::multipath::Multipath;
 use super::peers::{Flow, Peers};
 use super::sockets::Sockets;
 use crate::arena::Handle;
-use crate::event::{BootTime, Close, SocketId};
+use crate::dns::names::Names;
+use crate::event::{BootTime, Close, Endpoints, SocketId};
 use crate::observation::{
     Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Sink,
 };
 use crate::process::image::{Image, Provenance};
-use crate::process::table::ProcessTable;
+use crate::process::table::{ProcessId, ProcessTable};
 
 /// The lists of what is held, and for how long each holds it.
 const HOLDS: [(usize, u64); 3] = [
@@ -47,11 +48,32 @@ pub(crate) struct Context<'a> {
     pub(crate) time: BootTime,
     /// Who is involved.
     pub(crate) processes: &'a mut ProcessTable,
+    /// What addresses are called.
+    pub(crate) names: &'a Names,
     /// Who is told.
     pub(crate) sink: &'a mut dyn Sink,
 }
 
 impl Context<'_> {
+    /// A connection as the sinks see it, with the name that its destination had when it was opened.
+    pub(super) fn named(&self, entry: &Entry) -> Connection {
+        self.with_name(entry.connection(), entry.process_at_open())
+    }
+
+    /// The same with the name, if a process asked for the address.
+    pub(super) fn with_name(
+        &self,
+        mut connection: Connection,
+        owner: Option<&Arc<Image>>,
+    ) -> Connection {
+        if connection.direction == Direction::Egress {
+            let at = connection.opened_at.unwrap_or(self.time);
+            let address = connection.endpoints.remote.ip();
+            connection.domain = self.names.of(owner.map(AsRef::as_ref), address, at);
+        }
+        connection
+    }
+
     pub(super) fn observe(&mut self, fact: Fact<'_>) {
         self.observe_at(self.time, fact);
     }
@@ -170,6 +192,13 @@ impl ConnectionTable {
         let entry = self.found(found)?;
         let owner = entry.process_now(processes)?;
         Some((Arc::clone(owner), entry.owner_provenance))
+    }
+
+    /// The process that owns a socket with these ends.
+    pub(crate) fn owner_of(&self, socket: SocketId, ends: &Endpoints) -> Option<ProcessId> {
+        let entry = &self.entries[self.find(socket)?];
+        let owner = entry.owner.as_ref()?;
+        entry.ends.agree_with(&ends.into()).then_some(owner.process)
     }
 
     /// What is known of the socket that was found so.

@@ -3,6 +3,7 @@
 //! In: observations, through [`MetricsSink`], and what the run loop knows, through [`Metrics`]. Out:
 //! a registry that is rendered when it is scraped. No label is made from a PID, an address or a port.
 
+mod lookups;
 mod names;
 mod processes;
 mod transfer;
@@ -17,6 +18,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
+use self::lookups::{Answers, LookupMetrics};
 use self::names::Definition;
 use self::processes::{ByProcess, Labels};
 use self::transfer::{Bytes, Transfer};
@@ -60,6 +62,7 @@ pub struct Metrics {
     process_evictions: IntCounter,
     cgroup_evictions: IntCounter,
     comparison: Comparison,
+    answers: Answers,
     examined: [IntCounter; Outcome::ALL.len()],
     shed: IntCounter,
     runs: IntCounterVec,
@@ -92,6 +95,7 @@ pub struct MetricsSink {
     connect_duration: Histogram,
     connection_duration: Histogram,
     processes_started: IntCounter,
+    lookups: LookupMetrics,
     carried: Carried,
     /// Sent, received.
     datagrams: [IntCounter; 2],
@@ -149,6 +153,7 @@ impl Builder {
             connection_duration: self
                 .histogram(&names::CONNECTION_DURATION, &CONNECTION_BUCKETS)?,
             processes_started: self.counter(&names::PROCESSES_STARTED)?,
+            lookups: LookupMetrics::new(self)?,
             carried,
             datagrams: ["transmit", "receive"].map(|way| datagrams.with_label_values(&[way])),
         })
@@ -173,6 +178,7 @@ impl Builder {
                 stale: self.counter(&names::COMPARISON_STALE)?,
                 repaired: self.counter(&names::COMPARISON_REPAIRED)?,
             },
+            answers: Answers::new(&self)?,
             examined: Outcome::ALL.map(|outcome| examined.with_label_values(&[outcome.name()])),
             shed,
             runs: self.counters(&names::PROGRAM_RUNS)?,
@@ -235,6 +241,7 @@ impl Metrics {
         raise(&self.unattributed, counters.connections.unattributed);
         raise(&self.process_evictions, counters.process_evictions);
         raise(&self.cgroup_evictions, counters.cgroup_evictions);
+        self.answers.update(&counters.lookups);
         let compared = counters.connections.compared;
         raise(&self.comparison.runs, compared.runs);
         raise(&self.comparison.missed, compared.missed);
@@ -310,7 +317,7 @@ impl Sink for MetricsSink {
         let fact = &observation.fact;
         let action = Action::of(fact);
         let process = fact.process().map(AsRef::as_ref);
-        if !self.filter.admits_event(action, process, fact.connection()) {
+        if !self.filter.admits_event(action, process, fact.endpoints()) {
             return;
         }
         self.events[action as usize].inc();
@@ -372,6 +379,11 @@ impl Sink for MetricsSink {
                     received: new.received_bytes,
                 });
             }
+            Fact::Lookup {
+                lookup,
+                duration_ns,
+                ..
+            } => self.lookups.count(lookup, duration_ns),
             Fact::Lost(loss) => self
                 .lost
                 .with_label_values(&[loss.stage])

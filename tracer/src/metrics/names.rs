@@ -53,6 +53,16 @@ metrics! {
         "Connections and listeners whose end the hooks missed, as a comparison found.";
     COMPARISON_REPAIRED = "tracer_comparison_repaired_total" []
         "Connections whose accept the hooks missed and whose holder a comparison found.";
+    DNS_LOOKUPS = "tracer_dns_lookups_total" ["rcode"]
+        "Look-ups of names, by the response code; `none`: no answer came, `unknown`: it may have been missed.";
+    DNS_LOOKUP_DURATION = "tracer_dns_lookup_duration_seconds" []
+        "From the question to the answer of a look-up.";
+    DNS_MALFORMED = "tracer_dns_malformed_total" []
+        "Messages from or to port 53 that could not be read to their end.";
+    DNS_UNEXPECTED_ANSWERS = "tracer_dns_unexpected_answers_total" []
+        "Answers to no question that waited: late, repeated or forged.";
+    DNS_NAMES_EVICTED = "tracer_dns_names_evicted_total" []
+        "Names of addresses that had to make room for others in a full table.";
     FILES_EXAMINED = "tracer_files_examined_total" ["outcome"]
         "Executed files that were to be read for hash, build ID and package, by how that ended.";
     EVENTS = "tracer_events_total" ["action"]

@@ -22,12 +22,13 @@ pub enum Action {
     ListenClosed,
     DatagramFlow,
     SocketOpened,
+    DnsLookup,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 13] = [
+    pub const ALL: [Action; 14] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -40,6 +41,7 @@ impl Action {
         Action::ListenClosed,
         Action::DatagramFlow,
         Action::SocketOpened,
+        Action::DnsLookup,
         Action::EventsLost,
     ];
 
@@ -58,6 +60,7 @@ impl Action {
             Fact::ListenClosed { .. } => Self::ListenClosed,
             Fact::DatagramFlow { .. } => Self::DatagramFlow,
             Fact::SocketOpened { .. } => Self::SocketOpened,
+            Fact::Lookup { .. } => Self::DnsLookup,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -77,6 +80,7 @@ impl Action {
             Self::ListenClosed => "listen_closed",
             Self::DatagramFlow => "datagram_flow",
             Self::SocketOpened => "socket_opened",
+            Self::DnsLookup => "dns_lookup",
             Self::EventsLost => "events_lost",
         }
     }
@@ -125,11 +129,12 @@ impl Action {
             Self::SocketOpened => &["info"],
             Self::ConnectionFailed if aspect == Aspect::Refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
+            Self::DnsLookup => &["protocol"],
             Self::EventsLost => &[],
         }
     }
 
-    /// `event.outcome`, for actions that succeed or fail.
+    /// `event.outcome`, for actions that always succeed or always fail.
     pub fn outcome(self) -> Option<&'static str> {
         match self {
             Self::ConnectionOpened | Self::ConnectionAccepted | Self::SocketOpened => {
@@ -212,7 +217,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            12
+            13
         );
         assert!(
             ActionSet::NONE

@@ -1,5 +1,7 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
+use crate::dns::names::KnownFrom;
+use crate::dns::{Ending, Flags, Lookup};
 use crate::event::{Errno, RawFamily, RawType, TcpState, Transport};
 use crate::observation::{ConnState, Connection, Direction, LossUnit, Opening};
 use crate::process::cause::Certainty;
@@ -146,6 +148,38 @@ pub fn provenance(provenance: Provenance) -> &'static str {
         Provenance::Inferred => "inferred",
         Provenance::Unknown => "unknown",
     }
+}
+
+/// `tracer.provenance` of `destination.domain`.
+pub fn known_from(known_from: KnownFrom) -> &'static str {
+    match known_from {
+        KnownFrom::Process => "process",
+        KnownFrom::Container => "container",
+        KnownFrom::Host => "host",
+    }
+}
+
+/// `event.outcome` of a look-up: a success is an answer without an error, even one without addresses.
+pub fn lookup_outcome(lookup: &Lookup) -> &'static str {
+    match &lookup.ending {
+        Ending::Answered(answer) if answer.code == 0 => "success",
+        Ending::Answered(_) | Ending::Unanswered => "failure",
+        Ending::Unknown => "unknown",
+    }
+}
+
+/// `dns.header_flags`, as RFC 1035 and RFC 4035 call them.
+pub fn header_flags(flags: Flags) -> Vec<&'static str> {
+    let flags = [
+        (flags.authoritative, "AA"),
+        (flags.truncated, "TC"),
+        (flags.recursion_desired, "RD"),
+        (flags.recursion_available, "RA"),
+        (flags.authentic_data, "AD"),
+        (flags.checking_disabled, "CD"),
+    ];
+    let set = flags.into_iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, name)| name).collect()
 }
 
 /// `relation` of a link in a lineage.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::action::{Action, Aspect};
+use crate::dns::Lookup;
 use crate::event::{BootTime, Endpoints, Errno, FlowTotals, RawSocket, Totals};
 use crate::observation::{
     ConnState, Connection, Direction, Fact, FlowStage, Loss, Observation, Subflow,
@@ -26,6 +27,8 @@ pub struct Record<'a> {
     pub connection: Option<&'a Connection>,
     /// The socket that can see or forge traffic.
     pub socket: Option<&'a RawSocket>,
+    /// The name that was asked for.
+    pub lookup: Option<&'a Lookup>,
     /// What led to it.
     pub cause: Option<&'a Cause>,
     /// Everyone who holds its socket, where that was looked for.
@@ -168,6 +171,17 @@ impl<'a> Record<'a> {
                 process,
                 ..empty
             },
+            Fact::Lookup {
+                lookup,
+                process,
+                duration_ns,
+            } => Self {
+                lookup: Some(lookup),
+                process,
+                duration_ns: Some(duration_ns),
+                errno: lookup.errno(),
+                ..empty
+            },
             Fact::Lost(loss) => Self {
                 loss: Some(loss),
                 ..empty
@@ -182,6 +196,7 @@ impl<'a> Record<'a> {
             process: None,
             connection: None,
             socket: None,
+            lookup: None,
             cause: None,
             holders: &[],
             state: None,
@@ -212,8 +227,14 @@ impl<'a> Record<'a> {
 
     /// Whether the connection runs over IPv4; for a listener, whether its address is one.
     pub fn is_ipv4(&self) -> bool {
-        self.connection
-            .is_some_and(|connection| is_ipv4(self.action, connection))
+        self.endpoints()
+            .is_some_and(|endpoints| is_ipv4(self.action, endpoints))
+    }
+
+    /// Between which ends it happened.
+    pub fn endpoints(&self) -> Option<&'a Endpoints> {
+        let of_lookup = self.lookup.map(|lookup| &lookup.endpoints);
+        of_lookup.or_else(|| Some(&self.connection?.endpoints))
     }
 
     /// The code that a process exited with, unless a signal ended it.
@@ -232,6 +253,9 @@ impl<'a> Record<'a> {
 
     /// Initiator and acceptor of the connection.
     pub fn ends(&self) -> Ends {
+        if let Some(lookup) = self.lookup {
+            return Ends::of(Direction::Egress, &lookup.endpoints, None);
+        }
         let Some(connection) = self.connection else {
             return Ends::default();
         };
@@ -288,11 +312,11 @@ impl From<FlowTotals> for BothWays {
 }
 
 /// Whether a connection runs over IPv4; for a listener, whether its address is one.
-pub fn is_ipv4(action: Action, connection: &Connection) -> bool {
+pub fn is_ipv4(action: Action, endpoints: &Endpoints) -> bool {
     if action.is_about_listener() {
-        connection.endpoints.local.is_ipv4()
+        endpoints.local.is_ipv4()
     } else {
-        connection.endpoints.is_ipv4()
+        endpoints.is_ipv4()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::connection::endpoints::sample as endpoints;
+use crate::dns::names::Names;
 use crate::event::{BootTime, Name, SocketMoment, Task, TcpState};
 use crate::observation::{Fact, Observation, Sink};
 use crate::process::table::ProcessTable;
@@ -45,6 +46,7 @@ impl Bench {
         let mut context = Context {
             time: BootTime(1),
             processes: &mut self.processes,
+            names: &Names::new(),
             sink: &mut self.closes,
         };
         act(&mut self.table, &mut context);

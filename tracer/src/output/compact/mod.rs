@@ -4,6 +4,7 @@
 //! in columns. Names, paths and arguments reach the terminal only as [`text::write_terminal`]
 //! leaves them.
 
+mod lookup;
 pub(crate) mod paint;
 pub(super) mod quantity;
 
@@ -19,6 +20,8 @@ use super::record::{End, Ends, Record};
 use super::users::Users;
 use super::{Context, Format, names, protocol, text};
 use crate::clock::DayClock;
+use crate::dns::names::KnownFrom;
+use crate::dns::record::type_name;
 use crate::event::{Errno, FlowTotals, Name, RawFamily};
 use crate::observation::{FlowStage, Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
@@ -29,6 +32,8 @@ use crate::process::image::{Image, Program, Provenance};
 const ACTION_WIDTH: usize = 8;
 const PROCESS_WIDTH: usize = 20;
 const SUBJECT_WIDTH: usize = 39;
+/// So much of a name is shown, whatever stands beside it.
+const NAME_WIDTH: usize = 16;
 
 /// How much a line tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +95,7 @@ impl Compact {
             (Action::ProcessExec, Some(image)) => self.push_command(&image.program),
             (Action::ProcessExit, _) => push_exit(record, &mut self.column),
             (Action::SocketOpened, _) => push_socket(record, &mut self.column),
+            (Action::DnsLookup, _) => self.push_question(record),
             _ => push_ends(record, &mut self.column),
         }
         self.write_column(SUBJECT_WIDTH, Style::Plain, out);
@@ -118,8 +124,43 @@ impl Compact {
         }
     }
 
-    /// Why an attempt failed, or what a connection carried.
+    /// What is asked of whom; in compact lines a long name is cut.
+    fn push_question(&mut self, record: &Record<'_>) {
+        let Some(lookup) = record.lookup else { return };
+        let (name, kind) = (&lookup.question.name, type_name(lookup.question.kind));
+        let server = lookup.endpoints.remote.ip();
+        let rest = format!(" {kind} of {server}");
+        self.column.extend_from_slice(name.as_bytes());
+        if self.detail == Detail::Compact {
+            shorten(
+                &mut self.column,
+                SUBJECT_WIDTH.saturating_sub(rest.len()).max(NAME_WIDTH),
+            );
+        }
+        self.column.extend_from_slice(rest.as_bytes());
+    }
+
+    /// The name of a connection's destination; with a question mark if not its process asked for it.
+    fn write_domain(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let Some(domain) = record.connection.and_then(|it| it.domain.as_ref()) else {
+            return;
+        };
+        self.column.clear();
+        self.column.extend_from_slice(domain.name.as_bytes());
+        if self.detail == Detail::Compact {
+            shorten(&mut self.column, SUBJECT_WIDTH);
+        }
+        if domain.known_from != KnownFrom::Process {
+            self.column.push(b'?');
+        }
+        self.write_column(0, Style::Plain, out);
+    }
+
+    /// Why an attempt failed, what a server said, or what a connection carried.
     fn write_outcome(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        if let Some(lookup) = record.lookup {
+            lookup::write_answer(lookup, &self.painter, out);
+        }
         if let Some(errno) = record.errno {
             self.painter
                 .paint(Style::Bad, errno_text(errno).as_bytes(), out);
@@ -182,6 +223,9 @@ impl Compact {
     fn write_details(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
         if let Some(image) = record.process {
             self.write_process_details(record, image, out);
+        }
+        if let Some(lookup) = record.lookup {
+            lookup::write_details(lookup, out);
         }
         if let Some(state) = record.state {
             write_all(out, format_args!("state={} ", names::state(state)));
@@ -276,6 +320,7 @@ impl Format for Compact {
         } else {
             self.write_process(record, out);
             self.write_subject(record, out);
+            self.write_domain(record, out);
             self.write_outcome(record, out);
             self.write_container(record, out);
             self.write_lineage(record, out);
@@ -337,6 +382,7 @@ fn verb(action: Action, aspect: Aspect) -> (&'static str, Style) {
         Action::ListenOpened => ("listen", Style::Inbound),
         Action::ListenClosed => ("unlisten", Style::Faint),
         Action::SocketOpened => ("socket", Style::Inbound),
+        Action::DnsLookup => ("lookup", Style::Plain),
         Action::EventsLost => ("LOST", Style::Alarm),
     }
 }

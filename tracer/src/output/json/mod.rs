@@ -5,6 +5,8 @@
 
 mod community;
 mod file;
+mod lookup;
+mod marks;
 mod object;
 mod process;
 mod raw_socket;
@@ -15,6 +17,7 @@ mod tree;
 use std::sync::Arc;
 
 use self::community::{CommunityIds, Text};
+use self::marks::{Added, Marks};
 use self::object::{Key, Object, key, write_list};
 use self::process::Processes;
 use self::standing::Standings;
@@ -23,7 +26,8 @@ use super::names;
 use super::record::{End, Ends, Record};
 use super::{Context, Format};
 use crate::clock::UtcClock;
-use crate::event::{BootTime, Errno, Protocol};
+use crate::dns::names::Domain;
+use crate::event::{Errno, Protocol};
 use crate::host::Host;
 use crate::identity::Identities;
 use crate::kernel::netns;
@@ -75,6 +79,9 @@ impl Json {
         let aspect = record.aspect() as usize;
         let mut event = line.begun(&self.classes[record.action as usize][aspect]);
         event.digits(sequence);
+        if let Some(lookup) = record.lookup {
+            event.word(key!("outcome"), names::lookup_outcome(lookup));
+        }
         if let Some(duration) = record.duration_ns {
             event.number(key!("duration"), duration);
         }
@@ -83,6 +90,9 @@ impl Json {
 
     fn network(&mut self, record: &Record<'_>, line: &mut Object<'_>) {
         let Some(connection) = record.connection else {
+            if let Some(lookup) = record.lookup {
+                self.lookup(lookup, record, line);
+            }
             return;
         };
         let ends = &record.ends();
@@ -102,7 +112,10 @@ impl Json {
         }
         network.end();
         write_end(key!("source"), &ends.source, line);
-        write_end(key!("destination"), &ends.destination, line);
+        match &connection.domain {
+            Some(domain) => write_named_end(&ends.destination, domain, line),
+            None => write_end(key!("destination"), &ends.destination, line),
+        }
     }
 
     fn community_id(&mut self, protocol: Protocol, ends: &Ends) -> Option<&Text> {
@@ -126,8 +139,8 @@ impl Json {
         }
         if let Some(socket) = record.socket {
             raw_socket::write_socket(socket, tracer);
-            self.netns(socket.netns, record.time, tracer);
         }
+        self.netns(record, tracer);
         if !record.holders.is_empty() {
             self.processes.write_holders(record.holders, tracer);
         }
@@ -141,10 +154,16 @@ impl Json {
             write_signal(signal, tracer);
         }
         if let Some(image) = record.process {
-            tracer.members(&self.processes.rendered(image, record.time).tracer);
+            let texts = self.processes.rendered(image, record.time);
+            texts.write_tracer(&added(record), tracer);
             if record.action == Action::ProcessExit {
                 self.processes.forget(image.key);
             }
+        } else {
+            Marks::default().write(&added(record), tracer);
+        }
+        if let Some(lookup) = record.lookup {
+            lookup::write_remarks(lookup, tracer);
         }
         if let Some(cause) = record.cause {
             let out = tracer.key(key!("cause"));
@@ -217,15 +236,16 @@ impl Json {
                 },
             );
         }
-        self.netns(connection.endpoints.netns, record.time, tracer);
     }
 
-    /// A network namespace, by its inode number; 0 is none that is known.
-    fn netns(&mut self, id: u32, now: BootTime, tracer: &mut Object<'_>) {
-        if id == 0 {
+    /// The network namespace in which it happened, if that is known.
+    fn netns(&mut self, record: &Record<'_>, tracer: &mut Object<'_>) {
+        let of_ends = || Some(record.endpoints()?.netns);
+        let id = record.socket.map(|socket| socket.netns).or_else(of_ends);
+        let Some(id) = id.filter(|&id| id != 0) else {
             return;
-        }
-        let name = self.netns.of(id, now);
+        };
+        let name = self.netns.of(id, record.time);
         tracer.object(key!("netns"), |netns| {
             netns.number(key!("id"), id);
             if let Some(name) = name {
@@ -254,6 +274,18 @@ impl Format for Json {
         line.object(key!("tracer"), |tracer| self.tracer(record, tracer));
         line.end();
         out.push(b'\n');
+    }
+}
+
+/// What the line says beyond what is known of the process.
+fn added(record: &Record<'_>) -> Added {
+    let domain = record
+        .connection
+        .and_then(|connection| connection.domain.as_ref());
+    let by_resolver = record.lookup.is_some_and(|lookup| lookup.by_resolver);
+    Added {
+        flag: by_resolver.then_some("resolver"),
+        domain: domain.map(|domain| domain.known_from),
     }
 }
 
@@ -295,23 +327,33 @@ fn network(protocol: Protocol, direction: Direction, is_ipv4: bool) -> Vec<u8> {
 /// An end of which nothing is known is absent.
 #[inline]
 fn write_end(key: Key, end: &End, line: &mut Object<'_>) {
-    if end.is_unknown() {
-        return;
+    if !end.is_unknown() {
+        line.object(key, |object| write_address(end, object));
     }
-    line.object(key, |object| {
-        if let Some(ip) = end.ip {
-            object.ip(key!("ip"), ip);
-        }
-        if let Some(port) = end.port {
-            object.number(key!("port"), port);
-        }
-        if let Some(carried) = end.carried {
-            object.number(key!("bytes"), carried.bytes);
-            if let Some(packets) = carried.packets {
-                object.number(key!("packets"), packets);
-            }
-        }
+}
+
+/// A destination with its name.
+fn write_named_end(end: &End, domain: &Domain, line: &mut Object<'_>) {
+    line.object(key!("destination"), |object| {
+        write_address(end, object);
+        object.text(key!("domain"), &domain.name);
     });
+}
+
+#[inline]
+fn write_address(end: &End, object: &mut Object<'_>) {
+    if let Some(ip) = end.ip {
+        object.ip(key!("ip"), ip);
+    }
+    if let Some(port) = end.port {
+        object.number(key!("port"), port);
+    }
+    if let Some(carried) = end.carried {
+        object.number(key!("bytes"), carried.bytes);
+        if let Some(packets) = carried.packets {
+            object.number(key!("packets"), packets);
+        }
+    }
 }
 
 fn write_error(errno: Errno, error: &mut Object<'_>) {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::file;
+use super::marks::{Added, Marks, render_marks};
 use super::object::{Key, Object, key, write_bytes, write_list, write_word};
 use crate::clock::UtcClock;
 use crate::event::{BootTime, ProcessKey};
@@ -17,7 +18,7 @@ use crate::output::users::Users;
 use crate::output::{names, text};
 use crate::process::cgroup::{Cgroup, Container};
 use crate::process::content::{Facts, Origin, Package};
-use crate::process::image::{Brief, Image, Parent, Program, Provenance};
+use crate::process::image::{Brief, Image, Parent, Program};
 
 const SETS: usize = 128;
 const WAYS: usize = 4;
@@ -38,14 +39,22 @@ pub(super) struct Rendered {
     pub(super) process: Vec<u8>,
     /// `container`, `orchestrator` and `package`.
     pub(super) workload: Vec<u8>,
-    /// Members of `tracer`.
+    /// Members of `tracer` but for `flags` and `provenance`, to which an event may add.
     pub(super) tracer: Vec<u8>,
+    /// Those two.
+    marks: Marks,
 }
 
 impl Rendered {
     fn is_of(&self, image: &Arc<Image>) -> bool {
         let kept = self.image.as_ref();
         kept.is_some_and(|kept| Arc::ptr_eq(kept, image))
+    }
+
+    /// Writes all members of `tracer`.
+    pub(super) fn write_tracer(&self, added: &Added, tracer: &mut Object<'_>) {
+        tracer.members(&self.tracer);
+        self.marks.write(added, tracer);
     }
 }
 
@@ -175,12 +184,14 @@ impl Renderer {
         let facts = self.process_and_workload(image, now, rendered);
         let mut tracer = Object::members_only(&mut rendered.tracer);
         self.tracer(image, facts, &mut tracer);
+        render_marks(image, facts, &mut rendered.marks);
     }
 
     fn render_place(&mut self, image: &Image, now: BootTime, rendered: &mut Rendered) {
         let facts = self.process_and_workload(image, now, rendered);
         let mut tracer = Object::members_only(&mut rendered.tracer);
         self.place(image, facts, &mut tracer);
+        render_marks(image, facts, &mut rendered.marks);
     }
 
     /// Returns the facts that it has written, since they may come at any time.
@@ -434,7 +445,9 @@ impl Renderer {
         if let Some(build_id) = facts.and_then(|facts| facts.build_id.as_deref()) {
             object.hex(key!("build_id"), build_id);
         }
-        self.marks(image, facts, object);
+        if !self.escaped.is_empty() {
+            object.words(key!("escaped"), &self.escaped);
+        }
     }
 
     /// What it runs, beyond what `process` says.
@@ -517,47 +530,6 @@ impl Renderer {
             object.word(key!("relation"), names::relation(*relation));
         }
         object.end();
-    }
-
-    /// What a reader has to know about the process and about these very fields.
-    fn marks(&self, image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
-        let mut flags = names::process_flags(image, facts).peekable();
-        if flags.peek().is_some() {
-            write_list(flags, object.key(key!("flags")), write_word);
-        }
-        write_provenance(image, facts, object);
-        if !self.escaped.is_empty() {
-            object.words(key!("escaped"), &self.escaped);
-        }
-    }
-}
-
-/// Where the members are known from that no hook has seen: what is in a file, nobody but its reader tells.
-fn write_provenance(image: &Image, facts: Option<&Facts>, object: &mut Object<'_>) {
-    let is_packaged = |facts: &Facts| matches!(facts.origin, Origin::Package(_));
-    let is_known = [
-        (
-            key!("hash"),
-            facts.is_some_and(|facts| facts.sha256.is_some()),
-        ),
-        (
-            key!("build_id"),
-            facts.is_some_and(|facts| facts.build_id.is_some()),
-        ),
-        (key!("package"), facts.is_some_and(is_packaged)),
-    ];
-    let read = is_known.into_iter().filter(|(_, is_known)| *is_known);
-    let read = read.map(|(key, _)| (key, Provenance::Procfs));
-    let process = (key!("process"), image.provenance);
-    let is_worth_telling = |(_, provenance): &(Key, Provenance)| *provenance != Provenance::Kernel;
-    let mut told = std::iter::once(process)
-        .chain(read)
-        .filter(is_worth_telling)
-        .peekable();
-    if told.peek().is_some() {
-        object.object(key!("provenance"), |object| {
-            told.for_each(|(key, provenance)| object.word(key, names::provenance(provenance)));
-        });
     }
 }
 

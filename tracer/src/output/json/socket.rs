@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::marks::Added;
 use super::object::{Object, key};
 use super::{Json, write_end};
 use crate::event::BootTime;
@@ -29,7 +30,8 @@ impl Json {
         line.object(key!("tracer"), |tracer| {
             self.socket_members(socket, tracer);
             if let Some(owner) = &socket.owner {
-                tracer.members(&self.processes.rendered(owner, now).tracer);
+                let texts = self.processes.rendered(owner, now);
+                texts.write_tracer(&Added::default(), tracer);
             }
         });
         line.end();

@@ -4,6 +4,7 @@
 //! `ancestors` (the parent first) and `children`; each of these has the same members again, but for its lineage.
 
 use super::Json;
+use super::marks::Added;
 use super::object::{Object, key, write_list};
 use super::process::Rendered;
 use crate::event::BootTime;
@@ -62,7 +63,7 @@ impl Json {
             if node.omitted > 0 {
                 tracer.number(key!("descendants_omitted"), node.omitted);
             }
-            tracer.members(&texts.tracer);
+            texts.write_tracer(&Added::default(), tracer);
         });
         let out = object.key(key!("connections"));
         write_list(&node.sockets, out, |socket, out| {
