@@ -5,6 +5,7 @@
 //! a fresh process whose PID, executable and arguments are known.
 
 mod accepting;
+mod asking;
 mod belonging;
 mod born;
 mod cloning;
@@ -79,6 +80,8 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mptcp", mptcp::connect_to_itself),
     ("mptcp-paths", mptcp::over_several_paths),
     ("mptcp-falls-back", mptcp::fall_back),
+    ("answer", asking::answer),
+    ("ask", asking::ask),
     ("datagrams", datagrams::exchange),
     ("datagrams-inherited", datagrams::with_inherited_socket),
     ("told-unreachable", unreachable::told),

@@ -25,6 +25,7 @@ mod kernel_owned;
 mod ledger;
 mod lineage;
 mod listeners;
+mod lookups;
 mod metrics;
 mod mix;
 mod mptcp;
@@ -76,6 +77,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("mptcp", mptcp::facts()),
         ("kernel_owned", kernel_owned::facts()),
         ("datagrams", datagrams::facts()),
+        ("lookups", lookups::facts()),
         ("passed", passed::facts()),
         ("listeners", listeners::facts()),
         ("processes", processes::facts()),
