@@ -1,7 +1,7 @@
 //! The workloads: each a simple thing that programs do, again and again.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,13 @@ impl Workload {
     /// All of them.
     pub(crate) fn all() -> Result<Vec<Self>> {
         let process = process("process", &[("process_exec", 1), ("process_exit", 1)]);
-        Ok(vec![getppid(), refused()?, connection()?, process])
+        Ok(vec![
+            getppid(),
+            refused()?,
+            datagram()?,
+            connection()?,
+            process,
+        ])
     }
 
     /// The process, for a tracer that writes one event of it: [`ONE_EVENT`].
@@ -110,6 +116,26 @@ fn refused() -> Result<Workload> {
         operation: Box::new(move || match TcpStream::connect(address) {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
             other => bail!("{other:?} instead of a refusal"),
+        }),
+    })
+}
+
+/// A datagram over loopback, sent and received by this process: each of its two sockets has one flow.
+fn datagram() -> Result<Workload> {
+    let socket = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    let (sender, receiver) = (socket()?, socket()?);
+    sender.connect(receiver.local_addr()?)?;
+    Ok(Workload {
+        name: "datagram",
+        done: 0,
+        events: &[],
+        port: None,
+        round: 10_000,
+        rest: REST,
+        operation: Box::new(move || {
+            sender.send(&[1; 100])?;
+            receiver.recv(&mut [0; 128])?;
+            Ok(())
         }),
     })
 }
