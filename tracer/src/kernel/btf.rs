@@ -51,6 +51,7 @@ mod kind {
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
     pub(super) const ENUM: u32 = 6;
+    pub(super) const FWD: u32 = 7;
     pub(super) const TYPEDEF: u32 = 8;
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
@@ -65,10 +66,17 @@ mod kind {
 }
 
 const MAGIC: u16 = 0xeb9f;
+const VERSION: u8 = 1;
 const HEADER: usize = 24;
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 const ENUMERATOR: usize = 8;
+
+/// A type that is nothing but declared, and has no name.
+const NAMELESS: [u8; TYPE] = {
+    let info = (kind::FWD << 24).to_ne_bytes();
+    [0, 0, 0, 0, info[0], info[1], info[2], info[3], 0, 0, 0, 0]
+};
 
 /// Where a member lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +141,28 @@ impl Btf {
         }
         btf.index(start, end)?;
         Ok(btf)
+    }
+
+    /// The same types in the same format and under the same numbers, but nothing of them other than the
+    /// names of functions and typedefs: all that it takes to find what programs attach to, and quickly read.
+    pub fn outline(&self) -> Result<Vec<u8>, BtfError> {
+        let strings = self.data.get(self.strings..).unwrap_or_default();
+        let types = (self.types.len() - 1) * TYPE;
+        let mut outline = Vec::with_capacity(HEADER + types + strings.len());
+        outline.extend(MAGIC.to_ne_bytes());
+        outline.extend([VERSION, 0]);
+        for field in [HEADER, 0, types, types, strings.len()] {
+            outline.extend((field as u32).to_ne_bytes());
+        }
+        for &at in &self.types[1..] {
+            let at = at as usize;
+            outline.extend(match self.info(at)?.0 {
+                kind::FUNC | kind::TYPEDEF => self.bytes::<TYPE>(at)?,
+                _ => NAMELESS,
+            });
+        }
+        outline.extend(strings);
+        Ok(outline)
     }
 
     fn index(&mut self, start: usize, end: usize) -> Result<(), BtfError> {
@@ -430,6 +460,37 @@ mod tests {
         assert_eq!(btf.offset("outer", "b").unwrap(), 4);
         let d = btf.member("outer", "d").unwrap();
         assert_eq!((d.bit_offset, d.bit_field_width), (32 + 35, 5));
+    }
+
+    #[test]
+    fn an_outline_has_the_same_functions_under_the_same_numbers_and_no_structures() {
+        for btf in [
+            Btf::parse(sample()).unwrap(),
+            Btf::of_running_kernel().unwrap(),
+        ] {
+            let outline = Btf::parse(btf.outline().unwrap()).unwrap();
+            assert!(!btf.functions.is_empty() && !btf.structures.is_empty());
+            assert_eq!(outline.functions, btf.functions);
+            assert_eq!(outline.types.len(), btf.types.len());
+            assert!(outline.structures.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_outline_has_the_same_typedefs_under_the_same_numbers() {
+        let btf = Btf::of_running_kernel().unwrap();
+        let outline = Btf::parse(btf.outline().unwrap()).unwrap();
+        let typedefs = |btf: &Btf| -> Vec<_> {
+            let numbered = (1..)
+                .zip(&btf.types[1..])
+                .map(|(id, &at)| (id, at as usize));
+            let typedefs = numbered.filter(|&(_, at)| btf.info(at).unwrap().0 == kind::TYPEDEF);
+            let named = |(id, at)| (id, btf.string(btf.u32(at).unwrap()).unwrap().to_vec());
+            typedefs.map(named).collect::<Vec<(u32, _)>>()
+        };
+        assert_eq!(typedefs(&outline), typedefs(&btf));
+        let tracepoint = b"btf_trace_sched_process_exec";
+        assert!(typedefs(&btf).iter().any(|(_, name)| name == tracepoint));
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub struct Attached {
     pub complete_since: BootTime,
     /// How long loading and attaching took.
     pub took: Duration,
-    /// Aya's view of the type information, for the iterators. It takes much memory: not to be kept.
+    /// Aya's view of the type information, for the iterators. It takes memory: not to be kept.
     pub btf: aya::Btf,
 }
 
@@ -139,20 +139,22 @@ pub struct Attached {
 pub(super) struct Groundwork {
     /// For offsets and signatures.
     pub(super) btf: Btf,
-    /// The same as Aya wants it.
+    /// The same as Aya wants it, as far as it has to look names up.
     pub(super) aya_btf: aya::Btf,
     pub(super) loader: EbpfLoader<'static>,
 }
 
 impl Groundwork {
-    /// Reads the kernel's type information. Aya's loader reads it once more for itself, and each
-    /// reading takes a sixth of the time to the first event: so all at once.
+    /// Reads the kernel's type information. Aya's loader reads all of it for itself, which takes longer than
+    /// all else here: meanwhile the rest is done, and Aya is asked what the kernel can do, which it keeps.
     pub(super) fn lay() -> Result<Self, LoadError> {
+        // Before Aya asks: it takes a map that may not be made for one that the kernel does not know.
+        raise_memlock_limit();
         thread::scope(|scope| {
-            let aya_btf = scope.spawn(aya::Btf::from_sys_fs);
             let loader = scope.spawn(EbpfLoader::new);
             let btf = Btf::of_running_kernel()?;
-            let aya_btf = aya_btf.join().expect("reading does not panic");
+            let aya_btf = aya::Btf::parse(&btf.outline()?, aya::Endianness::default());
+            aya::features();
             Ok(Self {
                 btf,
                 aya_btf: aya_btf.map_err(|error| LoadError::Object(error.to_string()))?,
@@ -221,7 +223,6 @@ pub(super) fn load_object(
     btf: &Btf,
     loader: EbpfLoader<'static>,
 ) -> Result<Ebpf, LoadError> {
-    raise_memlock_limit();
     let layout = layout::resolve(btf)?;
     let has_task_btf = btf.parameters("bpf_get_current_task_btf")?.is_some();
     let mut settings = Settings {
