@@ -111,6 +111,9 @@ impl Path {
                 break;
             };
             if place.dentry == root || place.dentry == parent {
+                if root.is_null() {
+                    break;
+                }
                 let above = place.above();
                 if above.mount == place.mount {
                     return Written {
@@ -142,7 +145,7 @@ impl Path {
         }
     }
 
-    /// The root of its mount.
+    /// The root of its mount, or null.
     #[inline(always)]
     fn mount_root(self) -> *const u8 {
         pointer_at(self.mount.wrapping_add(layout!(vfsmount_root) as usize))
@@ -175,8 +178,8 @@ impl Path {
     }
 }
 
-/// A pointer in kernel memory, or null if that cannot be read, which no directory is. Whether it can is not
-/// asked, so that the verifier does not walk through the rest of a path for either answer.
+/// A pointer in kernel memory, or null if that cannot be read. Nothing depends on which it is until it is used:
+/// the verifier would walk through the rest of a path for either.
 #[inline(always)]
 fn pointer_at(place: *const u8) -> *const u8 {
     let mut pointer = MaybeUninit::<*const u8>::uninit();

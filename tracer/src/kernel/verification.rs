@@ -17,7 +17,7 @@ use super::{
     loader::{Attacher, programs, reason},
 };
 
-/// Exists if the kernel has kprobes that can be attached. It is read for that in any case.
+/// What Aya reads to attach a kprobe, and what a kernel without them lacks.
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// What the kernel said of each program that it has been given: nothing against it, or why not.
@@ -33,6 +33,15 @@ impl Verdicts {
     /// A program has been unloaded.
     pub(super) fn forget(&mut self, name: &str) {
         self.0.remove(name);
+    }
+
+    /// What will be attached, as far as is known, and where.
+    fn expected_programs(&self, btf: &Btf, mode: Option<HookMode>) -> Vec<(&'static str, Point)> {
+        let ways = expected(mode, |hook| self.of(btf, hook));
+        let hooks = ways.iter().flat_map(|way| way.hooks);
+        hooks
+            .flat_map(|hook| programs(hook).map(|name| (name, hook.point)))
+            .collect()
     }
 
     /// What is known of a hook.
@@ -95,27 +104,19 @@ impl Attacher<'_> {
             let (sender, receiver) = mpsc::channel();
             let mut under_way = 0;
             loop {
-                let ways = expected(mode, |hook| verdicts.of(btf, hook));
-                for hook in ways.iter().flat_map(|way| way.hooks) {
-                    for name in programs(hook) {
-                        let Some(program) = left.remove(name) else {
-                            continue;
-                        };
-                        let (point, sender) = (hook.point, sender.clone());
-                        let verify = move || {
-                            let verdict = verify(program, point, aya_btf);
-                            let _ = sender.send((name, verdict));
-                        };
-                        let thread = thread::Builder::new().spawn_scoped(scope, verify);
-                        under_way += usize::from(thread.is_ok());
-                    }
+                for (name, point) in verdicts.expected_programs(btf, mode) {
+                    let Some(program) = left.remove(name) else {
+                        continue; // Loaded, or under way.
+                    };
+                    let sender = sender.clone();
+                    let verify = move || sender.send((name, verify(program, point, aya_btf)));
+                    let thread = thread::Builder::new().spawn_scoped(scope, verify);
+                    under_way += usize::from(thread.is_ok());
                 }
                 if under_way == 0 {
                     return;
                 }
-                let Ok((name, verdict)) = receiver.recv() else {
-                    return;
-                };
+                let (name, verdict) = receiver.recv().expect("this thread could send as well");
                 verdicts.0.insert(name, verdict);
                 under_way -= 1;
             }
