@@ -72,6 +72,9 @@ const TYPE: usize = 12;
 const MEMBER: usize = 12;
 const ENUMERATOR: usize = 8;
 
+/// What the name of the type of a tracepoint's function begins with.
+const TRACEPOINT: &[u8] = b"btf_trace_";
+
 /// A type that is nothing but declared, and has no name.
 const NAMELESS: [u8; TYPE] = {
     let info = (kind::FWD << 24).to_ne_bytes();
@@ -143,24 +146,32 @@ impl Btf {
         Ok(btf)
     }
 
-    /// The same types in the same format and under the same numbers, but nothing of them other than the
-    /// names of functions and typedefs: all that it takes to find what programs attach to, and quickly read.
+    /// The same types in the same format and under the same numbers, but nothing of them other than the names
+    /// of functions and tracepoints: all that it takes to find what programs attach to, small and quickly read.
     pub fn outline(&self) -> Result<Vec<u8>, BtfError> {
-        let strings = self.data.get(self.strings..).unwrap_or_default();
-        let types = (self.types.len() - 1) * TYPE;
-        let mut outline = Vec::with_capacity(HEADER + types + strings.len());
-        outline.extend(MAGIC.to_ne_bytes());
-        outline.extend([VERSION, 0]);
-        for field in [HEADER, 0, types, types, strings.len()] {
-            outline.extend((field as u32).to_ne_bytes());
-        }
+        let mut types = Vec::with_capacity(self.types.len() * TYPE);
+        let mut strings = vec![0];
         for &at in &self.types[1..] {
             let at = at as usize;
-            outline.extend(match self.info(at)?.0 {
-                kind::FUNC | kind::TYPEDEF => self.bytes::<TYPE>(at)?,
-                _ => NAMELESS,
-            });
+            let kind = self.info(at)?.0;
+            let name = self.string(self.u32(at)?)?;
+            let is_tracepoint = kind == kind::TYPEDEF && name.starts_with(TRACEPOINT);
+            if is_tracepoint || kind == kind::FUNC {
+                types.extend((strings.len() as u32).to_ne_bytes());
+                types.extend(self.bytes::<{ TYPE - 4 }>(at + 4)?);
+                strings.extend(name);
+                strings.push(0);
+            } else {
+                types.extend(NAMELESS);
+            }
         }
+        let mut outline = Vec::with_capacity(HEADER + types.len() + strings.len());
+        outline.extend(MAGIC.to_ne_bytes());
+        outline.extend([VERSION, 0]);
+        for field in [HEADER, 0, types.len(), types.len(), strings.len()] {
+            outline.extend((field as u32).to_ne_bytes());
+        }
+        outline.extend(types);
         outline.extend(strings);
         Ok(outline)
     }
@@ -477,20 +488,22 @@ mod tests {
     }
 
     #[test]
-    fn an_outline_has_the_same_typedefs_under_the_same_numbers() {
+    fn an_outline_has_the_same_tracepoints_under_the_same_numbers() {
         let btf = Btf::of_running_kernel().unwrap();
         let outline = Btf::parse(btf.outline().unwrap()).unwrap();
-        let typedefs = |btf: &Btf| -> Vec<_> {
+        let tracepoints = |btf: &Btf| {
             let numbered = (1..)
                 .zip(&btf.types[1..])
                 .map(|(id, &at)| (id, at as usize));
             let typedefs = numbered.filter(|&(_, at)| btf.info(at).unwrap().0 == kind::TYPEDEF);
-            let named = |(id, at)| (id, btf.string(btf.u32(at).unwrap()).unwrap().to_vec());
-            typedefs.map(named).collect::<Vec<(u32, _)>>()
+            typedefs
+                .map(|(id, at)| (id, btf.string(btf.u32(at).unwrap()).unwrap().to_vec()))
+                .filter(|(_, name)| name.starts_with(TRACEPOINT))
+                .collect::<Vec<(u32, _)>>()
         };
-        assert_eq!(typedefs(&outline), typedefs(&btf));
-        let tracepoint = b"btf_trace_sched_process_exec";
-        assert!(typedefs(&btf).iter().any(|(_, name)| name == tracepoint));
+        assert_eq!(tracepoints(&outline), tracepoints(&btf));
+        let exec = b"btf_trace_sched_process_exec";
+        assert!(tracepoints(&btf).iter().any(|(_, name)| name == exec));
     }
 
     #[test]
