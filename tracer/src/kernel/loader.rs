@@ -150,16 +150,22 @@ impl Groundwork {
     pub(super) fn lay() -> Result<Self, LoadError> {
         // Before Aya asks: it takes a map that may not be made for one that the kernel does not know.
         raise_memlock_limit();
-        thread::scope(|scope| {
+        let (loader, btf, outline) = thread::scope(|scope| {
             let loader = scope.spawn(EbpfLoader::new);
             let btf = Btf::of_running_kernel()?;
-            let aya_btf = aya::Btf::parse(&btf.outline()?, aya::Endianness::default());
+            let outline = btf.outline()?;
             aya::features();
-            Ok(Self {
-                btf,
-                aya_btf: aya_btf.map_err(|error| LoadError::Object(error.to_string()))?,
-                loader: loader.join().expect("reading does not panic"),
-            })
+            let loader = loader.join().expect("reading does not panic");
+            Ok::<_, LoadError>((loader, btf, outline))
+        })?;
+        // After the loader: the larger a block glibc has mapped and seen freed, the more it keeps from then on.
+        // By now it puts this one, which is the largest, among all others.
+        let aya_btf = aya::Btf::parse(&outline, aya::Endianness::default())
+            .map_err(|error| LoadError::Object(error.to_string()))?;
+        Ok(Self {
+            btf,
+            aya_btf,
+            loader,
         })
     }
 }
