@@ -58,6 +58,8 @@ struct Scratch {
     /// Non-zero while a program works here. Before 6.1 a tracepoint's program can be interrupted by
     /// itself.
     busy: u64,
+    /// What paths pass through.
+    aside: [u64; 2],
     exec: Exec,
     strings: [u8; STRINGS],
 }
@@ -128,9 +130,10 @@ unsafe fn tell(task: Direct, binprm: Direct, scratch: *mut Scratch) -> Option<()
             (*exec).flags |= EXEC_UPPER_LAYER;
         }
         let path = Path::load(executed, layout!(file_path))?;
-        let used = write_path(exec, path, strings);
+        let aside = &raw mut (*scratch).aside;
+        let used = write_path(exec, path, aside, strings);
         let cwd = Path::load(task.follow(layout!(task_fs))?, layout!(fs_pwd))?;
-        let used = write_cwd(exec, cwd, strings, used);
+        let used = write_cwd(exec, cwd, aside, strings, used);
         let used = write_script(exec, binprm, strings, used);
         let start: u64 = memory.load(layout!(mm_arg_start))?;
         let end: u64 = memory.load(layout!(mm_arg_end))?;
@@ -184,9 +187,9 @@ fn has_capabilities_of_file(credentials: Direct) -> Option<bool> {
 /// Writes the path and returns where it ends.
 ///
 /// # Safety
-/// `exec` and `strings` must be those of an unused scratch; so for the following.
+/// `exec`, `aside` and `strings` must be those of an unused scratch; so for the following.
 #[inline(always)]
-unsafe fn write_path(exec: *mut Exec, path: Path, strings: *mut u8) -> usize {
+unsafe fn write_path(exec: *mut Exec, path: Path, aside: *mut [u64; 2], strings: *mut u8) -> usize {
     // SAFETY: by the caller's promise; the limit is that of `strings`.
     unsafe {
         let written = if path.is_internal() {
@@ -196,7 +199,7 @@ unsafe fn write_path(exec: *mut Exec, path: Path, strings: *mut u8) -> usize {
             if path.is_deleted() {
                 (*exec).flags |= EXEC_DELETED;
             }
-            path.write(strings, 0, PATH_LIMIT)
+            path.write(aside, strings, 0, PATH_LIMIT)
         };
         if written.truncated {
             (*exec).flags |= EXEC_PATH_TRUNCATED;
@@ -211,10 +214,16 @@ unsafe fn write_path(exec: *mut Exec, path: Path, strings: *mut u8) -> usize {
 /// # Safety
 /// As above.
 #[inline(always)]
-unsafe fn write_cwd(exec: *mut Exec, cwd: Path, strings: *mut u8, used: usize) -> usize {
+unsafe fn write_cwd(
+    exec: *mut Exec,
+    cwd: Path,
+    aside: *mut [u64; 2],
+    strings: *mut u8,
+    used: usize,
+) -> usize {
     // SAFETY: by the caller's promise; the limit is that of `strings`.
     unsafe {
-        let written = cwd.write(strings, used, CWD_LIMIT);
+        let written = cwd.write(aside, strings, used, CWD_LIMIT);
         if written.truncated {
             (*exec).flags |= EXEC_CWD_TRUNCATED;
         }

@@ -5,7 +5,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 
 use super::{
     layout::layout,
@@ -16,13 +16,13 @@ use super::{
 pub(crate) const COMPONENT_MAX: usize = 256;
 /// Not below what is in use of a buffer for paths.
 pub(crate) const PATHS_MASK: i32 = 0x1fff;
-/// Components of a path within one mount; longer paths are cut.
-const COMPONENTS: usize = 64;
-/// Mounts on the way; deeper paths are cut.
-const MOUNTS: usize = 8;
+/// Steps on the way, each to the parent directory or to where a mount is; longer paths are cut. It is one
+/// loop for both, since the verifier walks through each step, and would through the product of two.
+const STEPS: usize = 96;
 
 /// The end of a path: what `struct path` holds.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Path {
     mount: *const u8,
     dentry: *const u8,
@@ -84,99 +84,113 @@ impl Path {
     }
 
     /// Writes the components from the file up to the root, each with its NUL, into `buffer` from
-    /// `used` on, as long as they end before `limit`.
+    /// `used` on, as long as they end before `limit`. It passes through `aside`, a map's memory, where the
+    /// verifier forgets what kind of pointers they are, and then takes each step for the same as the first.
     ///
     /// # Safety
-    /// `buffer` must be writable up to [`PATHS_MASK`] and a component beyond.
+    /// `buffer` must be writable up to [`PATHS_MASK`] and a component beyond, `aside` for a path.
     #[inline(always)]
-    pub(crate) unsafe fn write(self, buffer: *mut u8, used: usize, limit: usize) -> Written {
-        let Self {
-            mut mount,
-            mut dentry,
-        } = self;
+    pub(crate) unsafe fn write(
+        self,
+        aside: *mut [u64; 2],
+        buffer: *mut u8,
+        used: usize,
+        limit: usize,
+    ) -> Written {
+        // SAFETY: by the caller's promise.
+        let mut place = unsafe {
+            let aside = aside.cast::<Self>();
+            aside.write_volatile(self);
+            aside.read_volatile()
+        };
         let mut used = used;
-        for _ in 0..MOUNTS {
-            let root = read_remote(mount.wrapping_add(layout!(vfsmount_root) as usize));
-            let Some(root) = root else { break };
-            // SAFETY: by the caller's promise.
-            let within = unsafe { write_within(dentry, root, buffer, used, limit) };
-            used = bounded::<PATHS_MASK>(within.used);
-            if within.truncated {
-                break;
-            }
-            let this = mount.wrapping_sub(layout!(mount_mnt) as usize);
-            let above: Option<*const u8> =
-                read_remote(this.wrapping_add(layout!(mount_parent) as usize));
-            let point: Option<*const u8> =
-                read_remote(this.wrapping_add(layout!(mount_mountpoint) as usize));
-            let (Some(above), Some(point)) = (above, point) else {
+        let mut root = place.mount_root();
+        let name_index = (layout!(dentry_name) - layout!(dentry_parent)) as usize;
+        for _ in 0..STEPS {
+            let Some((parent, name)) = place.parent_and_name(name_index) else {
                 break;
             };
-            if above == this {
-                return Written {
-                    used,
-                    truncated: false,
-                };
+            if place.dentry == root || place.dentry == parent {
+                if root.is_null() {
+                    break;
+                }
+                let above = place.above();
+                if above.mount == place.mount {
+                    return Written {
+                        used,
+                        truncated: false,
+                    };
+                }
+                place = above;
+                root = place.mount_root();
+                continue;
             }
-            dentry = point;
-            mount = above.wrapping_add(layout!(mount_mnt) as usize);
+            if used > limit - COMPONENT_MAX {
+                break;
+            }
+            // SAFETY: there is room for a component below `limit`; the helper checks the source.
+            let length = unsafe {
+                let to = buffer.add(bounded::<PATHS_MASK>(used));
+                bpf_probe_read_kernel_str(to.cast(), COMPONENT_MAX as u32, name.cast())
+            };
+            if length <= 0 || length > COMPONENT_MAX as i64 {
+                break;
+            }
+            used = bounded::<PATHS_MASK>(used + length as usize);
+            place.dentry = parent;
         }
         Written {
             used,
             truncated: true,
         }
     }
-}
 
-/// Writes the components up to the root of a mount.
-///
-/// # Safety
-/// As for [`Path::write`].
-#[inline(always)]
-unsafe fn write_within(
-    mut dentry: *const u8,
-    root: *const u8,
-    buffer: *mut u8,
-    mut used: usize,
-    limit: usize,
-) -> Written {
-    let name_index = (layout!(dentry_name) - layout!(dentry_parent)) as usize;
-    for _ in 0..COMPONENTS {
-        // `d_parent` and `d_name` are neighbours: one call reads both.
-        let fields = read_remote::<[u64; 4]>(dentry.wrapping_add(layout!(dentry_parent) as usize));
-        let Some(fields) = fields else { break };
-        let fields = MaybeUninit::new(fields);
+    /// The root of its mount, or null.
+    #[inline(always)]
+    fn mount_root(self) -> *const u8 {
+        pointer_at(self.mount.wrapping_add(layout!(vfsmount_root) as usize))
+    }
+
+    /// Where its mount is; the same mount for that of the root.
+    #[inline(always)]
+    fn above(self) -> Self {
+        let this = self.mount.wrapping_sub(layout!(mount_mnt) as usize);
+        let above = pointer_at(this.wrapping_add(layout!(mount_parent) as usize));
+        Self {
+            mount: above.wrapping_add(layout!(mount_mnt) as usize),
+            dentry: pointer_at(this.wrapping_add(layout!(mount_mountpoint) as usize)),
+        }
+    }
+
+    /// `d_parent` and `d_name` are neighbours: one call reads both.
+    #[inline(always)]
+    fn parent_and_name(self, name_index: usize) -> Option<(*const u8, *const u8)> {
+        let fields = self.dentry.wrapping_add(layout!(dentry_parent) as usize);
+        let fields = MaybeUninit::new(read_remote::<[u64; 4]>(fields)?);
         let fields = fields.as_ptr().cast::<u8>();
         // SAFETY: the loader has checked that the name lies within the four words.
-        let (parent, name) = unsafe {
-            (
+        unsafe {
+            Some((
                 fields.cast::<*const u8>().read_volatile(),
                 fields.add(name_index).cast::<*const u8>().read_volatile(),
-            )
-        };
-        if dentry == root || dentry == parent {
-            return Written {
-                used,
-                truncated: false,
-            };
+            ))
         }
-        if used > limit - COMPONENT_MAX {
-            break;
-        }
-        // SAFETY: there is room for a component below `limit`; the helper checks the source.
-        let length = unsafe {
-            let to = buffer.add(bounded::<PATHS_MASK>(used));
-            bpf_probe_read_kernel_str(to.cast(), COMPONENT_MAX as u32, name.cast())
-        };
-        if length <= 0 || length > COMPONENT_MAX as i64 {
-            break;
-        }
-        used = bounded::<PATHS_MASK>(used + length as usize);
-        dentry = parent;
     }
-    Written {
-        used,
-        truncated: true,
+}
+
+/// A pointer in kernel memory, or null if that cannot be read. Nothing depends on which it is until it is used:
+/// the verifier would walk through the rest of a path for either.
+#[inline(always)]
+fn pointer_at(place: *const u8) -> *const u8 {
+    let mut pointer = MaybeUninit::<*const u8>::uninit();
+    // SAFETY: the helper writes all of it in any case: zeros where it cannot read.
+    unsafe {
+        bpf_probe_read_kernel(
+            pointer.as_mut_ptr().cast(),
+            size_of::<*const u8>() as u32,
+            place.cast(),
+        );
+        pointer.assume_init()
     }
 }
 

@@ -51,6 +51,7 @@ mod kind {
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
     pub(super) const ENUM: u32 = 6;
+    pub(super) const FWD: u32 = 7;
     pub(super) const TYPEDEF: u32 = 8;
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
@@ -65,10 +66,20 @@ mod kind {
 }
 
 const MAGIC: u16 = 0xeb9f;
+const VERSION: u8 = 1;
 const HEADER: usize = 24;
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 const ENUMERATOR: usize = 8;
+
+/// What the name of the type of a tracepoint's function begins with.
+const TRACEPOINT: &[u8] = b"btf_trace_";
+
+/// A type that is nothing but declared, and has no name.
+const NAMELESS: [u8; TYPE] = {
+    let info = (kind::FWD << 24).to_ne_bytes();
+    [0, 0, 0, 0, info[0], info[1], info[2], info[3], 0, 0, 0, 0]
+};
 
 /// Where a member lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +144,36 @@ impl Btf {
         }
         btf.index(start, end)?;
         Ok(btf)
+    }
+
+    /// The same types in the same format and under the same numbers, but nothing of them other than the names
+    /// of functions and tracepoints: all that it takes to find what programs attach to, small and quickly read.
+    pub fn outline(&self) -> Result<Vec<u8>, BtfError> {
+        let mut types = Vec::with_capacity(self.types.len() * TYPE);
+        let mut strings = vec![0];
+        for &at in &self.types[1..] {
+            let at = at as usize;
+            let kind = self.info(at)?.0;
+            let name = self.string(self.u32(at)?)?;
+            let is_tracepoint = kind == kind::TYPEDEF && name.starts_with(TRACEPOINT);
+            if is_tracepoint || kind == kind::FUNC {
+                types.extend((strings.len() as u32).to_ne_bytes());
+                types.extend(self.bytes::<{ TYPE - 4 }>(at + 4)?);
+                strings.extend(name);
+                strings.push(0);
+            } else {
+                types.extend(NAMELESS);
+            }
+        }
+        let mut outline = Vec::with_capacity(HEADER + types.len() + strings.len());
+        outline.extend(MAGIC.to_ne_bytes());
+        outline.extend([VERSION, 0]);
+        for field in [HEADER, 0, types.len(), types.len(), strings.len()] {
+            outline.extend((field as u32).to_ne_bytes());
+        }
+        outline.extend(types);
+        outline.extend(strings);
+        Ok(outline)
     }
 
     fn index(&mut self, start: usize, end: usize) -> Result<(), BtfError> {
@@ -430,6 +471,39 @@ mod tests {
         assert_eq!(btf.offset("outer", "b").unwrap(), 4);
         let d = btf.member("outer", "d").unwrap();
         assert_eq!((d.bit_offset, d.bit_field_width), (32 + 35, 5));
+    }
+
+    #[test]
+    fn an_outline_has_the_same_functions_under_the_same_numbers_and_no_structures() {
+        for btf in [
+            Btf::parse(sample()).unwrap(),
+            Btf::of_running_kernel().unwrap(),
+        ] {
+            let outline = Btf::parse(btf.outline().unwrap()).unwrap();
+            assert!(!btf.functions.is_empty() && !btf.structures.is_empty());
+            assert_eq!(outline.functions, btf.functions);
+            assert_eq!(outline.types.len(), btf.types.len());
+            assert!(outline.structures.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_outline_has_the_same_tracepoints_under_the_same_numbers() {
+        let btf = Btf::of_running_kernel().unwrap();
+        let outline = Btf::parse(btf.outline().unwrap()).unwrap();
+        let tracepoints = |btf: &Btf| {
+            let numbered = (1..)
+                .zip(&btf.types[1..])
+                .map(|(id, &at)| (id, at as usize));
+            let typedefs = numbered.filter(|&(_, at)| btf.info(at).unwrap().0 == kind::TYPEDEF);
+            typedefs
+                .map(|(id, at)| (id, btf.string(btf.u32(at).unwrap()).unwrap().to_vec()))
+                .filter(|(_, name)| name.starts_with(TRACEPOINT))
+                .collect::<Vec<(u32, _)>>()
+        };
+        assert_eq!(tracepoints(&outline), tracepoints(&btf));
+        let exec = b"btf_trace_sched_process_exec";
+        assert!(tracepoints(&btf).iter().any(|(_, name)| name == exec));
     }
 
     #[test]

@@ -207,6 +207,18 @@ pub struct Way {
     pub hooks: &'static [Hook],
 }
 
+impl Way {
+    /// Whether it may be taken where this mode is asked for.
+    pub fn is_allowed(&self, mode: Option<HookMode>) -> bool {
+        mode.is_none() || self.mode.is_none() || self.mode == mode
+    }
+
+    /// Whether state changes stand in for a hook of its own.
+    pub fn is_stand_in(&self) -> bool {
+        self.mode == Some(HookMode::Tracepoint)
+    }
+}
+
 /// A table of ways: the mode (`None`: every mode), then its hooks.
 macro_rules! ways {
     ($($mode:expr => [$($program:literal $(or $backup:literal)* at $point:expr),*],)*) => {
@@ -397,4 +409,16 @@ pub struct StandIn {
     pub connect: bool,
     /// For connections that are accepted: which ones have been established and have no owner yet.
     pub accept: bool,
+}
+
+impl StandIn {
+    /// Takes in which way `moment` is seen.
+    pub fn learn(&mut self, moment: Moment, way: Option<&Way>) {
+        let is_stand_in = way.is_some_and(Way::is_stand_in);
+        match moment {
+            Moment::Connect => self.connect = is_stand_in,
+            Moment::Accept => self.accept = is_stand_in,
+            _ => {}
+        }
+    }
 }

@@ -26,6 +26,7 @@ use super::{
     hooks::{Hook, HookMode, Moment, Point, StandIn, Way},
     layout,
     tracefs::in_private_tracefs,
+    verification::{Verdicts, check_point, program},
 };
 use crate::{clock, event::BootTime};
 
@@ -114,8 +115,7 @@ pub struct Choice {
 impl Choice {
     /// Whether state changes stand in for a hook of its own.
     pub fn is_stand_in(&self) -> bool {
-        self.way
-            .is_some_and(|way| way.mode == Some(HookMode::Tracepoint))
+        self.way.as_ref().is_some_and(Way::is_stand_in)
     }
 }
 
@@ -131,7 +131,7 @@ pub struct Attached {
     pub complete_since: BootTime,
     /// How long loading and attaching took.
     pub took: Duration,
-    /// Aya's view of the type information, for the iterators. It takes much memory: not to be kept.
+    /// Aya's view of the type information, for the iterators. It takes memory: not to be kept.
     pub btf: aya::Btf,
 }
 
@@ -139,25 +139,33 @@ pub struct Attached {
 pub(super) struct Groundwork {
     /// For offsets and signatures.
     pub(super) btf: Btf,
-    /// The same as Aya wants it.
+    /// The same as Aya wants it, as far as it has to look names up.
     pub(super) aya_btf: aya::Btf,
     pub(super) loader: EbpfLoader<'static>,
 }
 
 impl Groundwork {
-    /// Reads the kernel's type information. Aya's loader reads it once more for itself, and each
-    /// reading takes a sixth of the time to the first event: so all at once.
+    /// Reads the kernel's type information. Aya's loader reads all of it for itself, which takes longer than
+    /// all else here: meanwhile the rest is done, and Aya is asked what the kernel can do, which it keeps.
     pub(super) fn lay() -> Result<Self, LoadError> {
-        thread::scope(|scope| {
-            let aya_btf = scope.spawn(aya::Btf::from_sys_fs);
+        // Before Aya asks: it takes a map that may not be made for one that the kernel does not know.
+        raise_memlock_limit();
+        let (loader, btf, outline) = thread::scope(|scope| {
             let loader = scope.spawn(EbpfLoader::new);
             let btf = Btf::of_running_kernel()?;
-            let aya_btf = aya_btf.join().expect("reading does not panic");
-            Ok(Self {
-                btf,
-                aya_btf: aya_btf.map_err(|error| LoadError::Object(error.to_string()))?,
-                loader: loader.join().expect("reading does not panic"),
-            })
+            let outline = btf.outline()?;
+            aya::features();
+            let loader = loader.join().expect("reading does not panic");
+            Ok::<_, LoadError>((loader, btf, outline))
+        })?;
+        // After the loader: the larger a block glibc has mapped and seen freed, the more it keeps from then on.
+        // By now it puts this one, which is the largest, among all others.
+        let aya_btf = aya::Btf::parse(&outline, aya::Endianness::default())
+            .map_err(|error| LoadError::Object(error.to_string()))?;
+        Ok(Self {
+            btf,
+            aya_btf,
+            loader,
         })
     }
 }
@@ -175,13 +183,7 @@ pub fn attach(options: &Options) -> Result<Attached, LoadError> {
         .take_map("EVENTS")
         .ok_or_else(|| LoadError::Object("the object has no map EVENTS".to_owned()))?;
     let ring = RingBuf::try_from(ring).map_err(|error| LoadError::Object(chain(&error)))?;
-    let mut attacher = Attacher {
-        ebpf: &mut ebpf,
-        btf: &btf,
-        aya_btf: &aya_btf,
-        root_cgroup: None,
-    };
-    let choices = attacher.attach_all(options)?;
+    let choices = Attacher::new(&mut ebpf, &btf, &aya_btf).attach_all(options)?;
     Ok(Attached {
         ebpf,
         ring,
@@ -227,7 +229,6 @@ pub(super) fn load_object(
     btf: &Btf,
     loader: EbpfLoader<'static>,
 ) -> Result<Ebpf, LoadError> {
-    raise_memlock_limit();
     let layout = layout::resolve(btf)?;
     let has_task_btf = btf.parameters("bpf_get_current_task_btf")?.is_some();
     let mut settings = Settings {
@@ -280,6 +281,15 @@ fn backups() -> u32 {
     }
 }
 
+/// The programs of a hook that this kernel needs.
+pub(super) fn programs(hook: &Hook) -> impl Iterator<Item = &'static str> {
+    let backups = match backups() {
+        fewer if hook.is_among_tasks() && fewer < BACKUPS_IF_PREEMPTED => 0,
+        backups => backups,
+    };
+    hook.programs().take(1 + backups as usize)
+}
+
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be raised, loading tells.
 fn raise_memlock_limit() {
     use rustix::process::{Resource, Rlimit, setrlimit};
@@ -295,22 +305,32 @@ pub(super) struct Attacher<'a> {
     pub(super) ebpf: &'a mut Ebpf,
     pub(super) btf: &'a Btf,
     pub(super) aya_btf: &'a aya::Btf,
-    pub(super) root_cgroup: Option<OwnedFd>,
+    /// What has been loaded, and what was refused.
+    pub(super) verdicts: Verdicts,
+    root_cgroup: Option<OwnedFd>,
 }
 
-impl Attacher<'_> {
+impl<'a> Attacher<'a> {
+    pub(super) fn new(ebpf: &'a mut Ebpf, btf: &'a Btf, aya_btf: &'a aya::Btf) -> Self {
+        Self {
+            ebpf,
+            btf,
+            aya_btf,
+            verdicts: Verdicts::default(),
+            root_cgroup: None,
+        }
+    }
+
     fn attach_all(&mut self, options: &Options) -> Result<Vec<Choice>, LoadError> {
+        self.load_expected(options.mode);
         let mut stand_in = StandIn::default();
         let mut choices = Vec::new();
         for moment in Moment::ALL {
             let choice = self.attach_moment(moment, stand_in, options)?;
-            match moment {
-                Moment::Connect => stand_in.connect = choice.is_stand_in(),
-                Moment::Accept => stand_in.accept = choice.is_stand_in(),
-                _ => {}
-            }
+            stand_in.learn(moment, choice.way.as_ref());
             choices.push(choice);
         }
+        self.unload_all_but(&choices);
         Ok(choices)
     }
 
@@ -322,9 +342,7 @@ impl Attacher<'_> {
     ) -> Result<Choice, LoadError> {
         let mut refusals = Vec::new();
         for &way in hooks::ways(moment, stand_in) {
-            if let (Some(wanted), Some(mode)) = (options.mode, way.mode)
-                && wanted != mode
-            {
+            if !way.is_allowed(options.mode) {
                 continue;
             }
             match self.attach_way(&way) {
@@ -354,10 +372,10 @@ impl Attacher<'_> {
 
     /// Attaches all hooks of a way, or none.
     pub(super) fn attach_way(&mut self, way: &Way) -> Result<(), Refusal> {
-        for (index, &hook) in way.hooks.iter().enumerate() {
+        for &hook in way.hooks {
             if let Err(reason) = self.attach_hook(hook) {
-                for attached in &way.hooks[..=index] {
-                    self.unload(attached);
+                for hook in way.hooks {
+                    self.unload(hook);
                 }
                 return Err(Refusal { hook, reason });
             }
@@ -366,26 +384,20 @@ impl Attacher<'_> {
     }
 
     fn attach_hook(&mut self, hook: Hook) -> Result<(), String> {
-        self.check_function(hook.point)?;
-        let backups = match backups() {
-            fewer if hook.is_among_tasks() && fewer < BACKUPS_IF_PREEMPTED => 0,
-            backups => backups,
-        };
-        for name in hook.programs().take(1 + backups as usize) {
+        check_point(self.btf, hook.point)?;
+        for name in programs(&hook) {
             self.attach_program(name, hook.point)?;
         }
         Ok(())
     }
 
-    fn attach_program(&mut self, name: &str, point: Point) -> Result<(), String> {
-        let program = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| format!("the object has no program {name}"))?;
+    fn attach_program(&mut self, name: &'static str, point: Point) -> Result<(), String> {
+        self.load(name, point)?;
+        let program = program(self.ebpf, name)?;
         let result = match point {
-            Point::BtfTracepoint(name) => attach_btf_tracepoint(program, name, self.aya_btf),
-            Point::Fentry(name) => attach_fentry(program, name, self.aya_btf),
-            Point::Fexit(name, _) => attach_fexit(program, name, self.aya_btf),
+            Point::BtfTracepoint(_) => attach_btf_tracepoint(program),
+            Point::Fentry(_) => attach_fentry(program),
+            Point::Fexit(..) => attach_fexit(program),
             Point::Kprobe(name) | Point::Kretprobe(name) => attach_kprobe(program, name),
             Point::Cgroup(name) => {
                 if self.root_cgroup.is_none() {
@@ -402,24 +414,16 @@ impl Attacher<'_> {
         result.map_err(|error| reason(&error))
     }
 
-    /// A function that is missing, or has another signature, is not worth a try.
-    fn check_function(&self, point: Point) -> Result<(), String> {
-        let Some(function) = point.function() else {
-            return Ok(());
-        };
-        let parameters = self
-            .btf
-            .parameters(function)
-            .map_err(|error| error.to_string())?;
-        match (point, parameters) {
-            (Point::Fexit(_, wanted), Some(has)) if wanted != has => Err(format!(
-                "the function takes {has} arguments here, not {wanted}"
-            )),
-            // Without type information, e.g. in a module, a kprobe may still find it.
-            (Point::Fentry(_) | Point::Fexit(..), None) => {
-                Err("this kernel has no such function".to_owned())
+    /// Where a moment turned out to be seen otherwise than expected, programs may be left that nobody needs.
+    fn unload_all_but(&mut self, choices: &[Choice]) {
+        let ways = choices.iter().filter_map(|choice| choice.way);
+        let used: Vec<_> = ways
+            .flat_map(|way| way.hooks.iter().flat_map(Hook::programs))
+            .collect();
+        for name in self.verdicts.names() {
+            if !used.contains(&name) {
+                self.unload_program(name);
             }
-            _ => Ok(()),
         }
     }
 
@@ -430,6 +434,7 @@ impl Attacher<'_> {
     }
 
     fn unload_program(&mut self, program: &str) {
+        self.verdicts.forget(program);
         // What is not loaded need not be unloaded: that error says nothing.
         let _ = match self.ebpf.program_mut(program) {
             Some(Program::BtfTracePoint(program)) => program.unload(),
@@ -445,31 +450,23 @@ impl Attacher<'_> {
     }
 }
 
-fn attach_btf_tracepoint(
-    program: &mut Program,
-    name: &str,
-    btf: &aya::Btf,
-) -> Result<(), ProgramError> {
+fn attach_btf_tracepoint(program: &mut Program) -> Result<(), ProgramError> {
     let program: &mut BtfTracePoint = program.try_into()?;
-    program.load(name, btf)?;
     program.attach().map(drop)
 }
 
-fn attach_fentry(program: &mut Program, name: &str, btf: &aya::Btf) -> Result<(), ProgramError> {
+fn attach_fentry(program: &mut Program) -> Result<(), ProgramError> {
     let program: &mut FEntry = program.try_into()?;
-    program.load(name, btf)?;
     program.attach().map(drop)
 }
 
-fn attach_fexit(program: &mut Program, name: &str, btf: &aya::Btf) -> Result<(), ProgramError> {
+fn attach_fexit(program: &mut Program) -> Result<(), ProgramError> {
     let program: &mut FExit = program.try_into()?;
-    program.load(name, btf)?;
     program.attach().map(drop)
 }
 
 fn attach_kprobe(program: &mut Program, name: &str) -> Result<(), ProgramError> {
     let program: &mut KProbe = program.try_into()?;
-    program.load()?;
     program.attach(name, 0).map(drop)
 }
 
@@ -477,16 +474,9 @@ fn attach_cgroup(program: &mut Program, name: &str, root: &OwnedFd) -> Result<()
     // Links take no flags: each is beside the others, so that programs of others stay.
     const MODE: CgroupAttachMode = CgroupAttachMode::Single;
     match program {
-        Program::CgroupSockAddr(program) => {
-            program.load()?;
-            program.attach(root, MODE).map(drop)
-        }
-        Program::CgroupSock(program) => {
-            program.load()?;
-            program.attach(root, MODE).map(drop)
-        }
+        Program::CgroupSockAddr(program) => program.attach(root, MODE).map(drop),
+        Program::CgroupSock(program) => program.attach(root, MODE).map(drop),
         Program::CgroupSkb(program) => {
-            program.load()?;
             let way = match name {
                 "skb_ingress" => CgroupSkbAttachType::Ingress,
                 _ => CgroupSkbAttachType::Egress,
@@ -503,7 +493,6 @@ fn attach_tracepoint(
     name: &str,
 ) -> Result<(), ProgramError> {
     let program: &mut TracePoint = program.try_into()?;
-    program.load()?;
     in_private_tracefs(|| program.attach(category, name).map(drop))?
 }
 

@@ -20,3 +20,4 @@ pub mod proc_net;
 pub mod sockets;
 pub mod survey;
 pub mod tracefs;
+mod verification;

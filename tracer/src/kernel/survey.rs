@@ -54,12 +54,7 @@ pub fn survey(options: &Options) -> Result<Survey, LoadError> {
         loader,
     } = Groundwork::lay()?;
     let mut ebpf = loader::load_object(options, &btf, loader)?;
-    let mut attacher = Attacher {
-        ebpf: &mut ebpf,
-        btf: &btf,
-        aya_btf: &aya_btf,
-        root_cgroup: None,
-    };
+    let mut attacher = Attacher::new(&mut ebpf, &btf, &aya_btf);
     let moments = attacher.try_all(options.mode);
     let task_iterator =
         iterator::load(&mut ebpf, &aya_btf, "existing_tasks", "task").and_then(|iterator| {
@@ -80,14 +75,7 @@ impl Attacher<'_> {
         for moment in Moment::ALL {
             let trials = self.try_moment(moment, stand_in, mode);
             let found = Surveyed { moment, trials };
-            let is_stand_in = found
-                .chosen()
-                .is_some_and(|way| way.mode == Some(HookMode::Tracepoint));
-            match moment {
-                Moment::Connect => stand_in.connect = is_stand_in,
-                Moment::Accept => stand_in.accept = is_stand_in,
-                _ => {}
-            }
+            stand_in.learn(moment, found.chosen().as_ref());
             surveyed.push(found);
         }
         surveyed
@@ -99,10 +87,9 @@ impl Attacher<'_> {
         stand_in: StandIn,
         mode: Option<HookMode>,
     ) -> Vec<Trial> {
-        let is_wanted = |way: &&Way| mode.is_none() || way.mode.is_none() || way.mode == mode;
         hooks::ways(moment, stand_in)
             .iter()
-            .filter(is_wanted)
+            .filter(|way| way.is_allowed(mode))
             .map(|&way| {
                 let refusal = self.attach_way(&way).err();
                 for hook in way.hooks {
