@@ -105,13 +105,13 @@ pub(crate) fn tell(
         return;
     }
     if payload.available() <= USUAL as u32 {
-        output::<USUAL, { 2 * USUAL as i32 - 1 }>(socket, flags, payload, fill);
+        output::<USUAL, { USUAL as i32 - 1 }>(socket, flags, payload, fill);
     } else {
-        output::<DNS_MAX, { 2 * DNS_MAX as i32 - 1 }>(socket, flags, payload, fill);
+        output::<DNS_MAX, { DNS_MAX as i32 - 1 }>(socket, flags, payload, fill);
     }
 }
 
-/// `MASK` is the next power of two after `SIZE`, less one: what the verifier has to see.
+/// `MASK` is `SIZE`, a power of two, less one: what the verifier has to see.
 #[inline(always)]
 fn output<const SIZE: usize, const MASK: i32>(
     socket: u64,
@@ -130,10 +130,12 @@ fn output<const SIZE: usize, const MASK: i32>(
                 (&raw mut (*dns).task).cast::<[u64; 7]>().write([0; 7]);
             }
             fill(&raw mut (*dns).endpoints)?;
-            let length = bounded::<MASK>((payload.available() as usize).min(SIZE));
-            if length == 0 || length > SIZE {
-                return None; // Nothing that can be copied.
+            let available = (payload.available() as usize).min(SIZE);
+            if available == 0 {
+                return None;
             }
+            // Before 6.3 the verifier learns nothing from a comparison with 0.
+            let length = bounded::<MASK>(available - 1) + 1;
             (*dns).length = length as u32;
             (*dns).sent_length = payload.length();
             let to = (&raw mut (*record).payload).cast();
