@@ -502,6 +502,9 @@ pub struct Flow {
     pub padding: u32,
 }
 
+/// [`Header::flags`] of a [`DatagramOwner`]: it connected the socket, and will probably use it.
+pub const OWNER_BY_CONNECT: u16 = 1;
+
 /// A process sends or receives with a datagram socket for the first time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

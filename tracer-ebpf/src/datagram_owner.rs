@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::{BtfTracePointContext, SockAddrContext},
 };
-use tracer_common::record::{DatagramOwner, kind};
+use tracer_common::record::{DatagramOwner, OWNER_BY_CONNECT, kind};
 
 use crate::{
     datagram::current_generation,
@@ -43,15 +43,15 @@ fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn used(socket: *const u8, result: i32) {
     if result >= 0 && sock::is_of::<{ sock::IPPROTO_UDP }>(Direct(socket)) {
-        tell::<false>(socket);
+        tell::<false>(socket, 0);
     }
 }
 
 macro_rules! entries {
-    ($($name:ident = $point:ident,)*) => {$(
+    ($($name:ident = $point:ident $(with $flags:ident)?,)*) => {$(
         #[cgroup_sock_addr($point)]
         fn $name(ctx: SockAddrContext) -> i32 {
-            named(&ctx)
+            named(&ctx, 0 $(| $flags)?)
         }
     )*};
 }
@@ -60,32 +60,32 @@ entries! {
     cgroup_sendmsg6 = sendmsg6,
     cgroup_recvmsg4 = recvmsg4,
     cgroup_recvmsg6 = recvmsg6,
-    cgroup_connect4_udp = connect4,
-    cgroup_connect6_udp = connect6,
+    cgroup_connect4_udp = connect4 with OWNER_BY_CONNECT,
+    cgroup_connect6_udp = connect6 with OWNER_BY_CONNECT,
 }
 
 #[inline(always)]
-fn named(ctx: &SockAddrContext) -> i32 {
+fn named(ctx: &SockAddrContext, flags: u16) -> i32 {
     // SAFETY: the context is live; the verifier checks each access.
     let (protocol, socket) = unsafe {
         let address = ctx.sock_addr;
         ((*address).protocol, (*address).__bindgen_anon_1.sk)
     };
     if protocol == u32::from(sock::IPPROTO_UDP) {
-        tell::<true>(socket.cast_const().cast());
+        tell::<true>(socket.cast_const().cast(), flags);
     }
     ALLOW
 }
 
 #[inline(always)]
-fn tell<const IN_CGROUP: bool>(socket: *const u8) {
+fn tell<const IN_CGROUP: bool>(socket: *const u8, flags: u16) {
     let address = number(socket);
     let key = [address, current_generation(address).into()];
     if OWNED.get_ptr(&key).is_some() {
         return;
     }
     let mut told = false;
-    ring::submit(kind::DATAGRAM_OWNER, 0, |record: *mut DatagramOwner| {
+    ring::submit(kind::DATAGRAM_OWNER, flags, |record: *mut DatagramOwner| {
         // SAFETY: a reserved record.
         unsafe {
             (*record).socket = address;

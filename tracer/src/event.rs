@@ -660,6 +660,8 @@ pub enum EventKind<'a> {
         socket: SocketId,
         /// Who.
         task: Task,
+        /// He connected it, rather than using it: who uses it is not seen.
+        by_connect: bool,
     },
     /// A datagram socket is closed.
     DatagramClose(SocketId),

@@ -284,10 +284,14 @@ impl State {
                     self.note_resolver(owner);
                 }
             }
-            EventKind::DatagramOwner { socket, task } => {
+            EventKind::DatagramOwner {
+                socket,
+                task,
+                by_connect,
+            } => {
                 let process = self.processes.seen(time, task);
                 let (flows, _, mut context) = self.split_flows(time, sink);
-                flows.owner(*socket, process, &mut context);
+                flows.owner(*socket, process, *by_connect, &mut context);
                 if self.flows.is_at_port(*socket, DNS_PORT) {
                     self.note_resolver(Some(process));
                 }

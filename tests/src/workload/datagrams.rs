@@ -57,7 +57,7 @@ impl Pair {
     fn take(&mut self, datagrams: usize, bytes: usize) -> Result<()> {
         let mut buffer = vec![0; bytes];
         for _ in 0..datagrams {
-            let length = self.server.recv(&mut buffer)?;
+            let (length, _) = self.server.recv_from(&mut buffer)?;
             self.by_server.received(1, length);
         }
         Ok(())
@@ -72,7 +72,7 @@ impl Pair {
     fn reply(&mut self, payload: &[u8]) -> Result<()> {
         self.server.send_to(payload, self.client.local_addr()?)?;
         self.by_server.sent(1, payload.len());
-        let length = self.client.recv(&mut [0; 2048])?;
+        let (length, _) = self.client.recv_from(&mut [0; 2048])?;
         self.by_client.received(1, length);
         Ok(())
     }
@@ -162,13 +162,13 @@ fn many(times: usize) -> Result<Value> {
     let mut pair = Pair::new(V4, true)?;
     let mut payload = [b'm'; 100];
     for _ in 0..times {
-        let sent = batch(&mut payload, BATCH, |messages| {
+        let sent = batch(&mut payload, 0, BATCH, |messages| {
             // SAFETY: the messages refer to buffers that outlive the call.
             unsafe { libc::sendmmsg(pair.client.as_raw_fd(), messages, BATCH as u32, 0) }
         });
         ensure!(sent == BATCH as i32, std::io::Error::last_os_error());
         pair.by_client.sent(BATCH as u64, BATCH * 100);
-        let received = batch(&mut payload, BATCH, |messages| {
+        let received = batch(&mut payload, 32, BATCH, |messages| {
             // SAFETY: as above; all share one buffer, which nobody looks at.
             unsafe {
                 let (none, wait) = (std::ptr::null_mut(), libc::MSG_WAITALL);
@@ -181,7 +181,14 @@ fn many(times: usize) -> Result<Value> {
     pair.close()
 }
 
-fn batch(payload: &mut [u8], count: usize, act: impl FnOnce(*mut libc::mmsghdr) -> i32) -> i32 {
+/// All messages share one payload, and so many bytes of room for an address.
+fn batch(
+    payload: &mut [u8],
+    name_length: u32,
+    count: usize,
+    act: impl FnOnce(*mut libc::mmsghdr) -> i32,
+) -> i32 {
+    let mut name = [0_u8; 32];
     let mut part = libc::iovec {
         iov_base: payload.as_mut_ptr().cast(),
         iov_len: payload.len(),
@@ -190,6 +197,11 @@ fn batch(payload: &mut [u8], count: usize, act: impl FnOnce(*mut libc::mmsghdr) 
     let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
     message.msg_hdr.msg_iov = &raw mut part;
     message.msg_hdr.msg_iovlen = 1;
+    message.msg_hdr.msg_name = name.as_mut_ptr().cast();
+    message.msg_hdr.msg_namelen = name_length;
+    if name_length == 0 {
+        message.msg_hdr.msg_name = std::ptr::null_mut();
+    }
     let mut messages = vec![message; count];
     act(messages.as_mut_ptr())
 }
@@ -213,7 +225,7 @@ fn peeked(times: usize) -> Result<Value> {
     for _ in 0..times {
         pair.send(b"peeked")?;
         let mut buffer = [0; 64];
-        pair.server.peek(&mut buffer)?;
+        pair.server.peek_from(&mut buffer)?;
         // Of nothing at all, too.
         recv(&pair.server, &mut buffer[..0], RecvFlags::PEEK)?;
         pair.take(1, 64)?;
@@ -236,7 +248,7 @@ fn cut(times: usize) -> Result<Value> {
     let mut pair = Pair::new(V4, true)?;
     for _ in 0..times {
         pair.send(&[b'c'; 500])?;
-        pair.server.recv(&mut [0; 10])?;
+        pair.server.recv_from(&mut [0; 10])?;
         pair.by_server.received(1, 500);
     }
     pair.close()
@@ -281,7 +293,7 @@ pub(super) fn with_inherited_socket(arguments: &[OsString]) -> Result<()> {
     let number = pair.client.as_raw_fd().to_string();
     let mut child = super::command("datagrams-inherited", &[&number]).spawn()?;
     ensure!(child.wait()?.success(), "the child failed");
-    pair.server.recv(&mut [0; 16])?;
+    pair.server.recv_from(&mut [0; 16])?;
     tell(&json!({"child": child.id(), "server": pair.server.local_addr()?.port()}))
 }
 

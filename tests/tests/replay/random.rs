@@ -165,6 +165,7 @@ impl Dice {
             15 => EventKind::DatagramOwner {
                 socket,
                 task: self.task(),
+                by_connect: self.errno == 0,
             },
             16 => EventKind::DatagramClose(socket),
             _ => EventKind::Close(self.close()),

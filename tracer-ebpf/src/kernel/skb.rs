@@ -182,9 +182,13 @@ impl Ends {
     }
 }
 
-/// The payload of each datagram that this is on the wire, in bytes; 0 if it is but one.
+/// The payload of each datagram that this is on the wire, in bytes; 0 if it is but one. What segmentation cuts, or
+/// has put together, has its payload in pages or buffers of its own.
 #[inline(always)]
 pub(crate) fn segment(skb: impl Source) -> Option<u16> {
+    if skb.load::<u32>(layout!(skb_data_len))? == 0 {
+        return Some(0);
+    }
     let head: *const u8 = skb.load(layout!(skb_head))?;
     let end: u32 = skb.load(layout!(skb_end))?;
     let shared = head.wrapping_add(end as usize);

@@ -59,6 +59,8 @@ struct Entry {
     endpoints: Endpoints,
     direction: Direction,
     owner: Option<Owner>,
+    /// Where the owner is known from.
+    owner_provenance: Provenance,
     /// Where the kernel side counts now.
     key: FlowKey,
     /// What it counted elsewhere before.
@@ -78,6 +80,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Socket {
     owner: Option<Owner>,
+    /// The owner connected it, rather than using it.
+    by_connect: bool,
     /// Slots of its flows.
     flows: HashSet<u32>,
 }
@@ -155,12 +159,12 @@ impl FlowTable {
         self.by_key.insert(first.key, handle);
         let socket = self.sockets.entry(pair.socket).or_default();
         socket.flows.insert(handle.slot());
-        let owner = match (process, &socket.owner) {
-            (Some(process), _) => Owner::take(context.processes, process),
-            (None, Some(owner)) => Some(owner.share(context.processes)),
+        let (owner, by_connect) = match (process, &socket.owner) {
+            (Some(process), _) => (Owner::take(context.processes, process), false),
+            (None, Some(owner)) => (Some(owner.share(context.processes)), socket.by_connect),
             (None, None) => return,
         };
-        self.tell_begin(handle, owner, context);
+        self.tell_begin(handle, owner, by_connect, context);
     }
 
     fn entry(pair: Pair, first: &FirstDatagram, id: ConnectionId, now: BootTime) -> Entry {
@@ -185,6 +189,7 @@ impl FlowTable {
                 Direction::Egress
             },
             owner: None,
+            owner_provenance: Provenance::Unknown,
             key: first.key,
             before: FlowTotals::default(),
             totals,
@@ -207,8 +212,20 @@ impl FlowTable {
         self.questions.push(Question { key, last });
     }
 
-    fn tell_begin(&mut self, handle: Handle, owner: Option<Owner>, context: &mut Context<'_>) {
-        self.entries[handle].owner = owner;
+    fn tell_begin(
+        &mut self,
+        handle: Handle,
+        owner: Option<Owner>,
+        by_connect: bool,
+        context: &mut Context<'_>,
+    ) {
+        let entry = &mut self.entries[handle];
+        entry.owner_provenance = match owner {
+            Some(_) if by_connect => Provenance::Inferred,
+            Some(_) => Provenance::Kernel,
+            None => Provenance::Unknown,
+        };
+        entry.owner = owner;
         self.entries.move_to(handle, CURRENT);
         let entry = &self.entries[handle];
         let process = entry.owner.as_ref().map(|owner| owner.at_open.clone());
@@ -225,7 +242,13 @@ impl FlowTable {
     }
 
     /// A process sends or receives with a socket for the first time (tracepoint mode).
-    pub(crate) fn owner(&mut self, id: SocketId, process: ProcessId, context: &mut Context<'_>) {
+    pub(crate) fn owner(
+        &mut self,
+        id: SocketId,
+        process: ProcessId,
+        by_connect: bool,
+        context: &mut Context<'_>,
+    ) {
         if self.sockets.len() >= self.capacity && !self.sockets.contains_key(&id) {
             self.dropped += 1;
             return;
@@ -237,6 +260,7 @@ impl FlowTable {
         let Some(owner) = Owner::take(context.processes, process) else {
             return;
         };
+        socket.by_connect = by_connect;
         let owner = socket.owner.insert(owner);
         let mut unowned = Vec::new();
         for &slot in &socket.flows {
@@ -247,7 +271,7 @@ impl FlowTable {
             }
         }
         for (handle, owner) in unowned {
-            self.tell_begin(handle, Some(owner), context);
+            self.tell_begin(handle, Some(owner), by_connect, context);
         }
     }
 
@@ -288,7 +312,7 @@ impl FlowTable {
     /// It has ended: what it carried is asked for.
     fn end(&mut self, handle: Handle, context: &mut Context<'_>) {
         if self.entries.list_of(handle) == Some(UNOWNED) {
-            self.tell_begin(handle, None, context);
+            self.tell_begin(handle, None, false, context);
         }
         self.entries.move_to(handle, ENDING);
         let entry = &self.entries[handle];
@@ -302,7 +326,7 @@ impl FlowTable {
         while let Some((handle, entry)) = self.entries.first(UNOWNED)
             && now.since(entry.since) >= UNOWNED_NS
         {
-            self.tell_begin(handle, None, context);
+            self.tell_begin(handle, None, false, context);
         }
         while let Some((handle, entry)) = self.entries.first(CURRENT)
             && now.since(entry.since) >= LOOK_NS
@@ -446,10 +470,7 @@ impl Entry {
             endpoints: self.endpoints,
             direction: self.direction,
             owner: owner.map(|owner| owner.at_open.key),
-            owner_provenance: match owner {
-                Some(_) => Provenance::Kernel,
-                None => Provenance::Unknown,
-            },
+            owner_provenance: self.owner_provenance,
             opening: match self.direction {
                 Direction::Ingress => Opening::DatagramReceived,
                 Direction::Egress | Direction::Unknown => Opening::DatagramSent,

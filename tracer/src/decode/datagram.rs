@@ -54,6 +54,8 @@ pub(super) fn owner(bytes: &[u8], time: BootTime) -> Decoded<'static> {
     let kind = EventKind::DatagramOwner {
         socket: SocketId(field!(bytes, record::DatagramOwner, socket)),
         task: task(&part(bytes, offset_of!(record::DatagramOwner, task))),
+        by_connect: field!(bytes, record::DatagramOwner, header.flags) & record::OWNER_BY_CONNECT
+            != 0,
     };
     Ok(Event { time, kind })
 }

@@ -281,6 +281,7 @@ fn an_owner_who_is_told_after_the_datagram_owns_its_flow() {
     let owner = EventKind::DatagramOwner {
         socket: SocketId(1),
         task: task(20),
+        by_connect: false,
     };
     bench.event(BootTime(SECOND + 1), owner);
     bench.datagram(SECOND + 2, sent(1, 54, 0).without_owner());
