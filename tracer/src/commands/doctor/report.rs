@@ -289,6 +289,7 @@ fn key(moment: Moment) -> &'static str {
         Moment::Reset => "reset",
         Moment::Cgroup => "cgroup",
         Moment::Datagram => "datagram",
+        Moment::DnsStream => "dns_stream",
         Moment::RawSocket => "raw_socket",
     }
 }
