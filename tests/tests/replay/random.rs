@@ -215,7 +215,7 @@ impl Dice {
             received: self.errno > 0,
             bytes,
             truncated: self.state > 10,
-            sequence: NonZeroU32::new(self.errno as u32 * 29),
+            sequence: NonZeroU32::new(self.errno * 29),
         }
     }
 
