@@ -184,13 +184,13 @@ fn choose(
         return;
     }
     if payload.available() <= USUAL as u32 {
-        output::<USUAL, { 2 * USUAL as i32 - 1 }>(through, payload, fill);
+        output::<USUAL, { USUAL as i32 - 1 }>(through, payload, fill);
     } else {
-        output::<DNS_MAX, { 2 * DNS_MAX as i32 - 1 }>(through, payload, fill);
+        output::<DNS_MAX, { DNS_MAX as i32 - 1 }>(through, payload, fill);
     }
 }
 
-/// `MASK` is the next power of two after `SIZE`, less one: what the verifier has to see.
+/// `MASK` is `SIZE`, a power of two, less one: what the verifier has to see.
 #[inline(always)]
 fn output<const SIZE: usize, const MASK: i32>(
     through: Through,
@@ -209,8 +209,8 @@ fn output<const SIZE: usize, const MASK: i32>(
                 (&raw mut (*dns).task).cast::<[u64; 7]>().write([0; 7]);
             }
             fill(&raw mut (*dns).endpoints)?;
-            let length = bounded::<MASK>((payload.available() as usize).min(SIZE));
-            if length == 0 || length > SIZE {
+            let length = (payload.available() as usize).min(SIZE);
+            if length == 0 {
                 return None; // Nothing that can be copied.
             }
             (*dns).length = length as u32;
@@ -218,7 +218,9 @@ fn output<const SIZE: usize, const MASK: i32>(
             (*dns).sequence = through.sequence;
             (*dns).padding = 0;
             let to = (&raw mut (*record).payload).cast();
-            payload.copy(to, length as u32).then_some(())
+            // Neither nothing nor too much, even to who has forgotten all comparisons.
+            let copied = bounded::<MASK>(length - 1) + 1;
+            payload.copy(to, copied as u32).then_some(())
         }
     });
 }
