@@ -133,6 +133,7 @@ layout! {
     skb_users: "sk_buff" "users",
     shinfo_gso_size: "skb_shared_info" "gso_size",
     inet_sport: "inet_sock" "inet_sport",
+    tcp_write_seq: "tcp_sock" "write_seq",
     tcp_bytes_sent: "tcp_sock" "bytes_sent",
     tcp_bytes_retrans: "tcp_sock" "bytes_retrans",
     tcp_bytes_received: "tcp_sock" "bytes_received",
@@ -199,6 +200,31 @@ pub struct Settings {
     pub secureexec_byte: u32,
     /// The bit within that byte.
     pub secureexec_mask: u32,
+    /// Where a system call's parts of memory are told; zeros if that is not known.
+    pub iter: IterLayout,
+}
+
+/// Where a kernel keeps what is read of `struct iov_iter`. Not in [`Layout`], since its members have had
+/// several names.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IterLayout {
+    /// `msghdr.msg_iter`.
+    pub message: u32,
+    /// Its byte that holds the kind.
+    pub kind: u32,
+    /// Bits of that byte that are of the kind; 0 if nothing is known of all this.
+    pub kind_mask: u32,
+    /// `iov_offset`: what is done with of the first part.
+    pub done: u32,
+    /// `iov`, `__iov`: the first part that is not done with.
+    pub parts: u32,
+    /// `ubuf`: the only part.
+    pub only: u32,
+    /// The kind of those with parts.
+    pub of_parts: u32,
+    /// The kind of those with one part; [`u32::MAX`] if there is none.
+    pub of_only: u32,
 }
 
 /// Where a kernel keeps what is read of Multipath TCP. Not in [`Layout`], since kernels may lack it.
@@ -256,6 +282,21 @@ impl Settings {
         inode_end: 0,
         secureexec_byte: 0,
         secureexec_mask: 0,
+        iter: IterLayout::ZERO,
+    };
+}
+
+impl IterLayout {
+    /// Not known.
+    pub const ZERO: Self = Self {
+        message: 0,
+        kind: 0,
+        kind_mask: 0,
+        done: 0,
+        parts: 0,
+        only: 0,
+        of_parts: 0,
+        of_only: 0,
     };
 }
 

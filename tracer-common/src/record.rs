@@ -549,6 +549,10 @@ pub struct Dns {
     pub length: u32,
     /// Length of what was sent, in bytes: more where the end is cut.
     pub sent_length: u32,
+    /// With [`DNS_STREAM`]: TCP's number of the first byte; 0 where it is not known.
+    pub sequence: u32,
+    /// Always zero.
+    pub padding: u32,
 }
 
 /// A process opened a raw or a packet socket: it can see or forge traffic.
@@ -579,7 +583,7 @@ const _: () = {
     assert!(size_of::<Flow>() == 168);
     assert!(size_of::<DatagramOwner>() == 80);
     assert!(size_of::<DatagramClose>() == 24);
-    assert!(size_of::<Dns>() == 136);
+    assert!(size_of::<Dns>() == 144);
     assert!(size_of::<SocketCreated>() == 96);
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<CgroupId>() == 16);

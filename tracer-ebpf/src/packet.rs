@@ -21,7 +21,8 @@ use crate::{
     ring,
 };
 
-const ALLOW: i32 = 1;
+/// What a program returns that only watches.
+pub(crate) const ALLOW: i32 = 1;
 
 #[cgroup_skb(egress)]
 fn cgroup_skb_egress(ctx: SkBuffContext) -> i32 {

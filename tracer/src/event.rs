@@ -4,6 +4,7 @@
 //! connection table share. Nothing here knows the wire or the output.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`: the kernel's clock for everything that this program sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -514,6 +515,8 @@ pub struct DnsPayload<'a> {
     pub bytes: &'a [u8],
     /// Whether `bytes` lack their end.
     pub truncated: bool,
+    /// TCP's number of the first byte, where it is known.
+    pub sequence: Option<NonZeroU32>,
 }
 
 /// What kind of socket can see or forge traffic.

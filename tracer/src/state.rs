@@ -269,6 +269,9 @@ impl State {
             EventKind::Close(close) => {
                 let (connections, mut context) = self.split(time, sink);
                 connections.close(close, &mut context);
+                if close.endpoints.remote.port() == DNS_PORT {
+                    self.lookups.close(close.socket, &close.endpoints);
+                }
             }
             EventKind::ResetSent(socket) => {
                 let (connections, mut context) = self.split(time, sink);

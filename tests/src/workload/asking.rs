@@ -4,7 +4,7 @@
 //! the loopback network that nobody else uses.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -109,6 +109,19 @@ fn write_message(stream: &mut TcpStream, message: &[u8]) -> Result<()> {
     Ok(stream.write_all(&whole)?)
 }
 
+fn write_in_two(stream: &mut TcpStream, message: &[u8]) -> Result<()> {
+    stream.write_all(&u16::try_from(message.len())?.to_be_bytes())?;
+    Ok(stream.write_all(message)?)
+}
+
+/// As glibc does.
+fn write_parts(stream: &mut TcpStream, message: &[u8]) -> Result<()> {
+    let length = u16::try_from(message.len())?.to_be_bytes();
+    let written = stream.write_vectored(&[IoSlice::new(&length), IoSlice::new(message)])?;
+    ensure!(written == length.len() + message.len(), "all is written");
+    Ok(())
+}
+
 /// Asks for a name, and connects to 127.0.0.1. Arguments: a way, the server's address, the name. Fact, once all is
 /// closed: `{"port"}` to which it connected.
 pub(super) fn ask(arguments: &[OsString]) -> Result<()> {
@@ -128,7 +141,10 @@ pub(super) fn ask(arguments: &[OsString]) -> Result<()> {
             let socket = UdpSocket::bind((server.ip(), 0))?;
             socket.send_to(&question(9, name, A), server)?;
         }
-        "stream" => by_stream(server, &question(10, name, A))?,
+        "stream" => by_stream(server, &question(10, name, A), write_message)?,
+        "stream-in-two-writes" => by_stream(server, &question(11, name, A), write_in_two)?,
+        "stream-in-two-parts" => by_stream(server, &question(12, name, A), write_parts)?,
+        "stream-read-at-once" => by_stream_at_once(server, &question(13, name, A))?,
         other => bail!("no such way to ask: {other}"),
     }
     let listener = TcpListener::bind(LOOPBACK)?;
@@ -162,9 +178,14 @@ fn by_datagram(server: SocketAddr, connected: bool, questions: &[Vec<u8>]) -> Re
     Ok(())
 }
 
-fn by_stream(server: SocketAddr, question: &[u8]) -> Result<()> {
+/// Sends so, and takes the answer's length, then the answer.
+fn by_stream(
+    server: SocketAddr,
+    question: &[u8],
+    write: fn(&mut TcpStream, &[u8]) -> Result<()>,
+) -> Result<()> {
     let mut stream = TcpStream::connect(server)?;
-    write_message(&mut stream, question)?;
+    write(&mut stream, question)?;
     let answer = read_message(&mut stream)?;
     ensure!(
         answer[..2] == question[..2],
@@ -172,5 +193,20 @@ fn by_stream(server: SocketAddr, question: &[u8]) -> Result<()> {
     );
     let rest = stream.read(&mut [0]).context("the server closes")?;
     ensure!(rest == 0, "more than one answer");
+    Ok(())
+}
+
+/// Takes the answer at once, into more room than it needs, after a look at it that takes nothing.
+fn by_stream_at_once(server: SocketAddr, question: &[u8]) -> Result<()> {
+    let mut stream = TcpStream::connect(server)?;
+    write_message(&mut stream, question)?;
+    let mut answer = [0; 512];
+    let peeked = stream.peek(&mut answer)?;
+    let read = stream.read(&mut answer)?;
+    ensure!(peeked == read, "an answer in one piece");
+    ensure!(
+        answer[2..4] == question[..2],
+        "an answer to another question"
+    );
     Ok(())
 }

@@ -16,6 +16,11 @@ pub(crate) fn facts() -> Vec<Fact> {
         questions_for_both_families_at_once_are_two_look_ups,
         a_name_that_does_not_exist_is_told_so,
         a_question_that_nobody_answers_is_told_as_timed_out,
+        a_question_over_a_stream_is_told_with_its_answer,
+        a_question_over_a_stream_over_ipv6_is_told_with_its_answer,
+        a_question_in_two_writes_is_told_with_its_answer,
+        a_question_in_two_parts_is_told_with_its_answer,
+        an_answer_that_is_peeked_at_and_read_at_once_is_told_once,
     ]
 }
 
@@ -36,8 +41,10 @@ fn ask(way: &str, server: &str, name: &str) -> Asked {
         answering.finish();
         asked
     });
-    let connection = only(&events, "connection_opened", pid).clone();
-    connection.expect("/destination/port", port(&fact));
+    let connections = select(&events, "connection_opened", pid);
+    let to_port = |it: &&&Event| it.get("/destination/port") == Some(&port(&fact).into());
+    let connection = connections.iter().find(to_port);
+    let connection = (*connection.expect("the connection that follows")).clone();
     let lookups = select(&events, "dns_lookup", pid);
     for lookup in &lookups {
         lookup.expect("/dns/question/name", name);
@@ -79,6 +86,26 @@ fn a_question_of_an_unconnected_socket_is_told_with_its_answer() {
 
 fn a_question_over_ipv6_is_told_with_its_answer() {
     expect_answer("connected", "::1", "udp", "six.test");
+}
+
+fn a_question_over_a_stream_is_told_with_its_answer() {
+    expect_answer("stream", SERVER, "tcp", "stream.test");
+}
+
+fn a_question_over_a_stream_over_ipv6_is_told_with_its_answer() {
+    expect_answer("stream", "::1", "tcp", "six-stream.test");
+}
+
+fn a_question_in_two_writes_is_told_with_its_answer() {
+    expect_answer("stream-in-two-writes", SERVER, "tcp", "writes.test");
+}
+
+fn a_question_in_two_parts_is_told_with_its_answer() {
+    expect_answer("stream-in-two-parts", SERVER, "tcp", "parts.test");
+}
+
+fn an_answer_that_is_peeked_at_and_read_at_once_is_told_once() {
+    expect_answer("stream-read-at-once", SERVER, "tcp", "once.test");
 }
 
 fn questions_for_both_families_at_once_are_two_look_ups() {

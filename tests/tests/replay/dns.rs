@@ -92,6 +92,7 @@ fn payload(socket: SocketId, words: &mut Words<'_>) -> Result<DnsPayload<'static
         received: true,
         bytes: b"",
         truncated: words.flag("cut"),
+        sequence: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Whatever comes out of the ring, in whatever order: some things must never be said.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -215,6 +216,7 @@ impl Dice {
             received: self.errno > 0,
             bytes,
             truncated: self.state > 10,
+            sequence: NonZeroU32::new(self.errno * 29),
         }
     }
 

@@ -4,6 +4,7 @@
 //! a helper call is decided by the type of [`Source`] and invisible to the hooks.
 
 pub(crate) mod file;
+pub(crate) mod iter;
 pub(crate) mod layout;
 pub(crate) mod membership;
 pub(crate) mod mptcp;

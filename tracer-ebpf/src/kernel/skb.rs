@@ -93,7 +93,7 @@ struct Ipv6 {
     ports: [u16; 2],
 }
 
-/// The ends of a datagram, and the length of the headers of IP.
+/// The ends of a packet, and the length of the headers of IP.
 #[derive(Clone, Copy)]
 pub(crate) struct Ends {
     /// In network byte order, IPv4 as IPv4-mapped.
@@ -118,6 +118,12 @@ impl Ends {
     /// Of a datagram of UDP.
     #[inline(always)]
     pub(crate) fn of_udp(packet: &impl Packet) -> Option<Self> {
+        Self::of::<{ sock::IPPROTO_UDP }>(packet)
+    }
+
+    /// Of a packet of this protocol, which has the ports first.
+    #[inline(always)]
+    pub(crate) fn of<const PROTOCOL: u16>(packet: &impl Packet) -> Option<Self> {
         let header: Ipv4 = packet.load(0)?;
         if header.version >> 4 == 4 {
             let headers = u32::from(header.version & 15) * 4;
@@ -135,7 +141,7 @@ impl Ends {
             });
         }
         let header: Ipv6 = packet.load(0)?;
-        let (headers, ports) = if u16::from(header.next) == sock::IPPROTO_UDP {
+        let (headers, ports) = if u16::from(header.next) == PROTOCOL {
             (IPV6_HEADER, header.ports)
         } else {
             let transport = packet.transport()?;

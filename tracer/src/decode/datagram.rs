@@ -2,6 +2,8 @@
 //!
 //! In: one record. Out: an [`Event`], which borrows a message of DNS from the record.
 
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::event::{DnsPayload, Flow, FlowKey, Protocol, RawFamily, RawSocket, RawType, Transport};
 
@@ -98,6 +100,7 @@ pub(super) fn dns(bytes: &[u8], time: BootTime) -> Decoded<'_> {
         received: flags & record::FLOW_RECEIVED != 0,
         bytes: payload,
         truncated: field!(fixed, record::Dns, sent_length) > length,
+        sequence: NonZeroU32::new(field!(fixed, record::Dns, sequence)),
     });
     Ok(Event { time, kind })
 }

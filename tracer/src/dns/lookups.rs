@@ -184,6 +184,11 @@ impl Lookups {
         }
     }
 
+    /// A connection to a name server is closed.
+    pub(crate) fn close(&mut self, socket: SocketId, endpoints: &Endpoints) {
+        self.streams.close(socket, endpoints);
+    }
+
     fn message(&mut self, seen: &Seen<'_>, bytes: &[u8], is_whole: bool, sink: &mut dyn Sink) {
         let message = match message::read(bytes, is_whole) {
             Ok(message) => message,

@@ -1,21 +1,23 @@
 //! Messages out of streams: over TCP each has its length before it, in two bytes.
 //!
 //! In: what was sent or received at once, by stream. Out: each message, once its end has come.
-//! Between messages nothing is kept. What is kept is bounded: so many streams, of a message as many bytes
-//! as of a datagram; its rest is skipped.
+//! Between messages nothing is kept but the number of the next byte, where it is known: what was seen before is
+//! left out, and behind a gap nothing is believed. What is kept is bounded: so many streams, of a message as many
+//! bytes as of a datagram; its rest is skipped.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 
 use crate::arena::{Arena, Handle};
 use crate::event::{BootTime, DnsPayload, Endpoints, SocketId};
 
-/// Streams in the middle of a message.
+/// Streams of which something is kept.
 const STREAMS_MAX: usize = 1024;
 /// As much of a message is kept.
 const KEPT_MAX: usize = 4096;
-/// A stream in the middle of a message of which nothing was heard for so long is forgotten.
+/// A stream of which nothing was heard for so long is forgotten.
 const IDLE_NS: u64 = 60_000_000_000;
 
 /// One direction of a connection.
@@ -51,6 +53,8 @@ impl StreamId {
 
 #[derive(Debug)]
 enum Progress {
+    /// The next message has not begun.
+    Between,
     /// The first byte of a length has come.
     Length(u8),
     /// A message is coming.
@@ -63,10 +67,46 @@ enum Progress {
 struct Stream {
     id: StreamId,
     heard: BootTime,
+    /// TCP's number of the next byte, where it is known.
+    next: Option<u32>,
     progress: Progress,
 }
 
-/// Streams that are not between two messages.
+impl Stream {
+    fn new(id: StreamId) -> Self {
+        Stream {
+            id,
+            heard: BootTime(0),
+            next: None,
+            progress: Progress::Between,
+        }
+    }
+
+    /// What is new of what was sent or received at once; behind a gap, the stream is lost.
+    fn take_new<'a>(&mut self, payload: &DnsPayload<'a>) -> &'a [u8] {
+        let Some(sequence) = payload.sequence.map(NonZeroU32::get) else {
+            self.next = None;
+            return payload.bytes;
+        };
+        let known = self.next.unwrap_or(sequence).wrapping_sub(sequence);
+        if known > i32::MAX as u32 {
+            self.progress = Progress::Lost;
+            return &[];
+        }
+        let length = payload.bytes.len();
+        let known = length.min(known as usize);
+        if known < length || self.next.is_none() {
+            self.next = Some(sequence.wrapping_add(length as u32));
+        }
+        &payload.bytes[known..]
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        self.next.is_some() || !matches!(self.progress, Progress::Between)
+    }
+}
+
+/// Streams of which something has come.
 #[derive(Debug)]
 pub(super) struct Streams {
     streams: Arena<Stream, 1>,
@@ -90,23 +130,36 @@ impl Streams {
     ) {
         self.forget_idle(time);
         let id = StreamId::of(payload);
-        let mut progress = self.take(id);
-        let mut bytes = payload.bytes;
-        while !bytes.is_empty() && !matches!(progress, Some(Progress::Lost)) {
+        let mut stream = self.take(&id).unwrap_or_else(|| Stream::new(id));
+        let mut bytes = stream.take_new(payload);
+        let mut progress = stream.progress;
+        while !bytes.is_empty() && !matches!(progress, Progress::Lost) {
             (progress, bytes) = advance(progress, bytes, &mut deliver);
         }
         if payload.truncated {
-            if let Some(Progress::Message { kept, .. }) = &progress {
+            if let Progress::Message { kept, .. } = &progress {
                 deliver(kept, false);
             }
-            progress = Some(Progress::Lost);
+            progress = Progress::Lost;
         }
-        if let Some(progress) = progress {
-            self.keep(Stream {
-                id,
-                heard: time,
-                progress,
-            });
+        stream.heard = time;
+        stream.progress = progress;
+        if stream.is_worth_keeping() {
+            self.keep(stream);
+        }
+    }
+
+    /// A connection is closed: the next one between the same ends has other numbers. What was lost stays so for
+    /// those who still wait for an answer.
+    pub(super) fn close(&mut self, socket: SocketId, endpoints: &Endpoints) {
+        for received in [false, true] {
+            let id = StreamId {
+                received,
+                ..StreamId::to(socket, endpoints)
+            };
+            if !self.is_lost(&id) {
+                self.take(&id);
+            }
         }
     }
 
@@ -116,9 +169,9 @@ impl Streams {
         stream.is_some_and(|stream| matches!(stream.progress, Progress::Lost))
     }
 
-    fn take(&mut self, id: StreamId) -> Option<Progress> {
-        let handle = self.places.remove(&id)?;
-        Some(self.streams.remove(handle)?.progress)
+    fn take(&mut self, id: &StreamId) -> Option<Stream> {
+        let handle = self.places.remove(id)?;
+        self.streams.remove(handle)
     }
 
     fn keep(&mut self, stream: Stream) {
@@ -148,30 +201,30 @@ impl Streams {
 
 /// Goes on with a stream by one step, and returns where that leads and the bytes that are left.
 fn advance<'a>(
-    progress: Option<Progress>,
+    progress: Progress,
     bytes: &'a [u8],
     deliver: &mut impl FnMut(&[u8], bool),
-) -> (Option<Progress>, &'a [u8]) {
+) -> (Progress, &'a [u8]) {
     let Some((&first, rest)) = bytes.split_first() else {
         return (progress, bytes);
     };
     match progress {
-        None => (Some(Progress::Length(first)), rest),
-        Some(Progress::Length(high)) => {
+        Progress::Between => (Progress::Length(first), rest),
+        Progress::Length(high) => {
             let length = usize::from(u16::from_be_bytes([high, first]));
             if let Some((message, rest)) = rest.split_at_checked(length) {
                 deliver(message, true);
-                return (None, rest);
+                return (Progress::Between, rest);
             }
             let kept = Vec::new();
             let message = Progress::Message {
                 missing: length,
                 kept,
             };
-            (Some(message), rest)
+            (message, rest)
         }
-        Some(Progress::Message { missing, kept }) => complete(missing, kept, bytes, deliver),
-        Some(Progress::Lost) => (Some(Progress::Lost), &[]),
+        Progress::Message { missing, kept } => complete(missing, kept, bytes, deliver),
+        Progress::Lost => (Progress::Lost, &[]),
     }
 }
 
@@ -181,17 +234,17 @@ fn complete<'a>(
     mut kept: Vec<u8>,
     bytes: &'a [u8],
     deliver: &mut impl FnMut(&[u8], bool),
-) -> (Option<Progress>, &'a [u8]) {
+) -> (Progress, &'a [u8]) {
     let (part, rest) = bytes.split_at(missing.min(bytes.len()));
     let room = KEPT_MAX - kept.len();
     let is_whole = part.len() <= room;
     kept.extend_from_slice(&part[..part.len().min(room)]);
     let missing = missing - part.len();
     if missing > 0 {
-        return (Some(Progress::Message { missing, kept }), rest);
+        return (Progress::Message { missing, kept }, rest);
     }
     deliver(&kept, is_whole);
-    (None, rest)
+    (Progress::Between, rest)
 }
 
 #[cfg(test)]
@@ -213,6 +266,7 @@ mod tests {
             received: true,
             bytes,
             truncated,
+            sequence: None,
         }
     }
 
@@ -240,6 +294,57 @@ mod tests {
                 assert_eq!(streams.streams.len(), 0, "nothing is kept between messages");
             }
         }
+    }
+
+    /// The messages of parts with their numbers, and whether the stream is lost then.
+    fn numbered(parts: &[(u32, &[u8])]) -> (Vec<Vec<u8>>, bool) {
+        let mut streams = Streams::new();
+        let mut messages = Vec::new();
+        for &(sequence, part) in parts {
+            let part = DnsPayload {
+                sequence: NonZeroU32::new(sequence),
+                ..payload(part, false)
+            };
+            streams.push(BootTime(1), &part, |message, _| {
+                messages.push(message.to_vec());
+            });
+        }
+        (
+            messages,
+            streams.is_lost(&StreamId::of(&payload(b"", false))),
+        )
+    }
+
+    #[test]
+    fn what_is_sent_again_counts_once() {
+        let whole = &[0, 2, b'a', b'b', 0, 1, b'c'][..];
+        let expected = (vec![b"ab".to_vec(), b"c".to_vec()], false);
+        let near_the_end = u32::MAX - 2;
+        for start in [1, near_the_end] {
+            let at = |offset: u32| start.wrapping_add(offset);
+            let first = (start, &whole[..3]);
+            let parts = [first, first, (at(1), &whole[1..4]), (start, whole), first];
+            assert_eq!(numbered(&parts), expected, "{start}");
+        }
+    }
+
+    #[test]
+    fn behind_a_gap_nothing_is_believed() {
+        let parts = [(5, &[0, 1, b'a'][..]), (9, &[0, 1, b'b']), (8, &[0])];
+        assert_eq!(numbered(&parts), (vec![b"a".to_vec()], true));
+    }
+
+    #[test]
+    fn a_new_connection_between_the_same_ends_is_another_stream() {
+        let mut streams = Streams::new();
+        let mut part = payload(&[0, 1, b'a'], false);
+        part.sequence = NonZeroU32::new(1_000);
+        streams.push(BootTime(1), &part, |_, _| {});
+        streams.close(part.socket, &part.endpoints);
+        part.sequence = NonZeroU32::new(7);
+        let mut messages = 0;
+        streams.push(BootTime(2), &part, |_, _| messages += 1);
+        assert_eq!(messages, 1);
     }
 
     #[test]

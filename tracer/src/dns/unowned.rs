@@ -37,6 +37,7 @@ impl Waiting {
             received: self.received,
             bytes: &self.bytes,
             truncated: self.truncated,
+            sequence: None, // Of datagrams.
         }
     }
 }
@@ -101,6 +102,7 @@ mod tests {
             received: false,
             bytes: b"question",
             truncated: false,
+            sequence: None,
         }
     }
 

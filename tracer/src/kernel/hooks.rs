@@ -144,6 +144,8 @@ pub enum Moment {
     Cgroup,
     /// Sockets exchange datagrams.
     Datagram,
+    /// Connections to name servers carry messages.
+    DnsStream,
     /// A process opens a raw or a packet socket.
     RawSocket,
 }
@@ -151,7 +153,7 @@ pub enum Moment {
 impl Moment {
     /// In the order in which they are attached: cgroups and processes first, so that whoever acts is
     /// known; `State` last of those that it may have to stand in for.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cgroup,
         Self::Fork,
         Self::Exec,
@@ -163,6 +165,7 @@ impl Moment {
         Self::State,
         Self::Reset,
         Self::Datagram,
+        Self::DnsStream,
         Self::RawSocket,
     ];
 
@@ -180,6 +183,7 @@ impl Moment {
             Self::Reset => "reset sent",
             Self::Cgroup => "cgroups change",
             Self::Datagram => "datagrams",
+            Self::DnsStream => "DNS over TCP",
             Self::RawSocket => "raw socket opens",
         }
     }
@@ -193,6 +197,7 @@ impl Moment {
                 | Self::Reset
                 | Self::Cgroup
                 | Self::Datagram
+                | Self::DnsStream
                 | Self::RawSocket
         )
     }
@@ -365,6 +370,32 @@ const DATAGRAM: &[Way] = ways! {
     ],
 };
 
+const DNS_STREAM: &[Way] = ways! {
+    // Since 5.19.
+    FENTRY => [
+        "tcp_recvmsg_fexit_5" at Point::Fexit("tcp_recvmsg", 5),
+        "tcp_sendmsg_locked_fentry" at Point::Fentry("tcp_sendmsg_locked")
+    ],
+    // Since 7.2.
+    FENTRY => [
+        "tcp_recvmsg_fexit_4" at Point::Fexit("tcp_recvmsg", 4),
+        "tcp_sendmsg_locked_fentry" at Point::Fentry("tcp_sendmsg_locked")
+    ],
+    FENTRY => [
+        "tcp_recvmsg_fexit_6" at Point::Fexit("tcp_recvmsg", 6),
+        "tcp_sendmsg_locked_fentry" at Point::Fentry("tcp_sendmsg_locked")
+    ],
+    // A kretprobe has no arguments: packets cost less than a pair of probes for each call.
+    KPROBE => [
+        "dns_stream_ingress" at Point::Cgroup("skb_ingress"),
+        "dns_stream_egress" at Point::Cgroup("skb_egress")
+    ],
+    TRACEPOINT => [
+        "dns_stream_ingress" at Point::Cgroup("skb_ingress"),
+        "dns_stream_egress" at Point::Cgroup("skb_egress")
+    ],
+};
+
 const RAW_SOCKET: &[Way] = ways! {
     FENTRY => [
         "security_socket_post_create_fentry" at Point::Fentry("security_socket_post_create")
@@ -398,6 +429,7 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
         Moment::Reset => RESET,
         Moment::Cgroup => CGROUP,
         Moment::Datagram => DATAGRAM,
+        Moment::DnsStream => DNS_STREAM,
         Moment::RawSocket => RAW_SOCKET,
     }
 }

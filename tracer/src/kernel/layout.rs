@@ -1,6 +1,6 @@
 //! Turns the kernel's type information into the offsets that the kernel programs use.
 
-use tracer_common::layout::{Layout, MptcpLayout, Settings};
+use tracer_common::layout::{IterLayout, Layout, MptcpLayout, Settings};
 
 use super::{
     btf::{Btf, BtfError},
@@ -92,6 +92,35 @@ fn mptcp(btf: &Btf) -> Result<MptcpLayout, BtfError> {
         bits: word * 4,
         capable: bit("mp_capable")?,
         further: bit("request_join")? | bit("mp_join")?,
+    })
+}
+
+/// Adds where a system call's parts of memory are told to `settings`, if that is as known.
+pub fn resolve_iter(btf: &Btf, settings: &mut Settings) {
+    settings.iter = iter(btf).unwrap_or(IterLayout::ZERO);
+}
+
+fn iter(btf: &Btf) -> Result<IterLayout, BtfError> {
+    /// Before 5.14 the direction is the lowest bit of the kind.
+    const WITHOUT_DIRECTION: u32 = 0xfe;
+    let member = |name| btf.offset("iov_iter", name);
+    let kind = |name| btf.enumerator("iter_type", name);
+    let (place, mask) = match member("iter_type") {
+        Ok(place) => (place, 0xff),
+        Err(_) => (member("type")?, WITHOUT_DIRECTION),
+    };
+    // Since 6.0.
+    let only = member("ubuf").and_then(|place| Ok((place, kind("ITER_UBUF")?)));
+    let (only, of_only) = only.unwrap_or((0, u32::MAX));
+    Ok(IterLayout {
+        message: btf.offset("msghdr", "msg_iter")?,
+        kind: place,
+        kind_mask: mask,
+        done: member("iov_offset")?,
+        parts: member("__iov").or_else(|_| member("iov"))?,
+        only,
+        of_parts: kind("ITER_IOVEC")?,
+        of_only,
     })
 }
 

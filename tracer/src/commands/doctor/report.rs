@@ -289,6 +289,7 @@ fn key(moment: Moment) -> &'static str {
         Moment::Reset => "reset",
         Moment::Cgroup => "cgroup",
         Moment::Datagram => "datagram",
+        Moment::DnsStream => "dns_stream",
         Moment::RawSocket => "raw_socket",
     }
 }
@@ -324,6 +325,9 @@ fn lost(moment: Moment, way: &Way) -> Option<&'static str> {
         (Moment::ConnectErrorV4 | Moment::ConnectErrorV6, HookMode::Tracepoint) => {
             Some("attempts that fail before they begin are told without their errno")
         }
+        (Moment::DnsStream, HookMode::Kprobe | HookMode::Tracepoint) => Some(
+            "of a connection to a name server whose packets come out of order, what follows is unknown",
+        ),
         (Moment::RawSocket, HookMode::Tracepoint) => {
             Some("raw and packet sockets are not seen if io_uring or a 32-bit program opens them")
         }

@@ -91,6 +91,7 @@ impl Story {
                 received: false,
                 bytes: b"",
                 truncated: false,
+                sequence: None,
             },
             told: Told::default(),
         }
