@@ -1,6 +1,7 @@
 //! Flows of datagrams: who exchanges how many with whom.
 
 use serde_json::Value;
+use tests::environment::{self, HookMode};
 use tests::event::Event;
 use tests::expectations::select;
 use tests::facts;
@@ -24,6 +25,12 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_receiver_that_never_sends_has_a_flow,
         a_flow_belongs_to_the_child_that_uses_an_inherited_socket,
         many_datagrams_are_few_events,
+        a_ping_socket_has_a_flow,
+        a_ping_socket_over_ipv6_has_a_flow,
+        a_raw_socket_that_pings_has_a_flow_with_all_that_it_hears,
+        a_raw_socket_that_pings_over_ipv6_has_a_flow_with_all_that_it_hears,
+        a_raw_socket_of_any_protocol_has_a_flow,
+        a_raw_socket_that_writes_ip_headers_has_a_flow,
     ]
 }
 
@@ -148,5 +155,77 @@ fn a_flow_belongs_to_the_child_that_uses_an_inherited_socket() {
     assert_eq!(of_parent.len(), 2, "the receiver's: {of_parent:#?}");
     for event in of_parent {
         event.expect("/network/direction", "ingress");
+    }
+}
+
+fn a_ping_socket_has_a_flow() {
+    expect_flow_without_ports("ping", Some("icmp"), "1");
+}
+
+fn a_ping_socket_over_ipv6_has_a_flow() {
+    expect_flow_without_ports("ping-v6", Some("ipv6-icmp"), "58");
+}
+
+fn a_raw_socket_that_pings_has_a_flow_with_all_that_it_hears() {
+    expect_flow_without_ports("raw", Some("icmp"), "1");
+}
+
+fn a_raw_socket_that_pings_over_ipv6_has_a_flow_with_all_that_it_hears() {
+    expect_flow_without_ports("raw-v6", Some("ipv6-icmp"), "58");
+}
+
+fn a_raw_socket_of_any_protocol_has_a_flow() {
+    expect_flow_without_ports("experiment", None, "253");
+}
+
+/// It is told with the protocol of the socket, IPPROTO_RAW.
+fn a_raw_socket_that_writes_ip_headers_has_a_flow() {
+    expect_flow_without_ports("own-header", None, "255");
+}
+
+/// Whether this kernel has the tracepoints that tell who uses a socket: 6.3 and later.
+fn kernel_tells_who_sends() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>());
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 3),
+        _ => panic!("no release of a kernel: {release}"),
+    }
+}
+
+/// One flow begins and ends, with what the workload says that it carried; none where the mode tells none.
+#[track_caller]
+fn expect_flow_without_ports(way: &str, transport: Option<&str>, number: &str) {
+    let ((pid, fact), events) =
+        common::observe(|| workload::run("datagrams-without-ports", &[way]));
+    let is_owned = kernel_tells_who_sends();
+    let flows = events.iter().filter(|event| {
+        event.action() == "datagram_flow"
+            && event.text("/network/iana_number") == number
+            && (!is_owned || event.pid() == Some(pid))
+    });
+    let flows = flows.collect::<Vec<_>>();
+    if environment::hook_mode() != HookMode::Tracepoint {
+        assert!(flows.is_empty(), "{flows:#?}");
+        return;
+    }
+    let [start, end] = flows[..] else {
+        panic!("a start and an end of one flow: {flows:#?}")
+    };
+    for event in [start, end] {
+        match transport {
+            Some(name) => event.expect("/network/transport", name),
+            None => event.expect_absent("/network/transport"),
+        }
+        event.expect("/network/direction", "egress");
+        let provenance = if is_owned { "kernel" } else { "unknown" };
+        event.expect("/tracer/owner_provenance", provenance);
+        for absent in ["/source/port", "/destination/port", "/network/community_id"] {
+            event.expect_absent(absent);
+        }
+    }
+    for (end_of, what) in [("source", "sent"), ("destination", "received")] {
+        end.expect(&format!("/{end_of}/packets"), fact[what][0].clone());
+        end.expect(&format!("/{end_of}/bytes"), fact[what][1].clone());
     }
 }
