@@ -186,7 +186,7 @@ fn a_raw_socket_that_writes_ip_headers_has_a_flow() {
 /// Whether this kernel has the tracepoints that tell who uses a socket: 6.3 and later.
 fn kernel_tells_who_sends() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
-    let mut numbers = release.split('.').map(|part| part.parse::<u32>());
+    let mut numbers = release.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 3),
         _ => panic!("no release of a kernel: {release}"),
