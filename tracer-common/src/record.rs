@@ -461,7 +461,8 @@ pub struct FlowKey {
     pub generation: u32,
 }
 
-/// What a flow has carried so far: the value in the map `FLOWS`. The payload is that of the transport protocol.
+/// What a flow has carried so far: the value in the map `FLOWS`. The payload is that of the
+/// transport protocol; of a protocol without ports, all that follows the IP header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowTotals {

@@ -3,7 +3,8 @@
 //! Tracepoints `sock_send_length` and `sock_recv_length`, net/socket.c, since 6.3: in the caller's context, for
 //! every kind of socket, when the send or receive is over. Before 6.3 cgroup programs, which see less: who sends to
 //! an address (`BPF_CGROUP_UDP4_SENDMSG`), asks for the address of a datagram's sender (`BPF_CGROUP_UDP4_RECVMSG`),
-//! or connects (`BPF_CGROUP_INET4_CONNECT`), likewise for IPv6. Told once for each socket. All of them watch only.
+//! or connects (`BPF_CGROUP_INET4_CONNECT`), likewise for IPv6; of sockets for pings only who connects, where the
+//! kernel asks, and of raw ones nobody. Told once for each socket. All of them watch only.
 
 use aya_ebpf::{
     macros::{btf_tracepoint, cgroup_sock_addr, map},
@@ -42,7 +43,7 @@ fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 /// `result` is a length or a negative errno.
 #[inline(always)]
 fn used(socket: *const u8, result: i32) {
-    if result >= 0 && sock::is_of::<{ sock::IPPROTO_UDP }>(Direct(socket)) {
+    if result >= 0 && sock::has_flows(Direct(socket)) {
         tell::<false>(socket, 0);
     }
 }
@@ -71,7 +72,7 @@ fn named(ctx: &SockAddrContext, flags: u16) -> i32 {
         let address = ctx.sock_addr;
         ((*address).protocol, (*address).__bindgen_anon_1.sk)
     };
-    if protocol == u32::from(sock::IPPROTO_UDP) {
+    if sock::is_counted(protocol as u16) {
         tell::<true>(socket.cast_const().cast(), flags);
     }
     ALLOW

@@ -2,7 +2,7 @@
 //!
 //! `BPF_CGROUP_INET_EGRESS`, run by `ip_finish_output` before fragmentation, and `BPF_CGROUP_INET_INGRESS`, run by
 //! `sk_filter` for each socket that gets the packet. Both see it from the IP header on, and are run for TCP, too,
-//! which is left out at once. Whoever is current may be a stranger. The programs watch only: they always allow.
+//! which is left out at once. A raw socket gets a copy of what it asked for, whoever else gets it, too. Whoever is current may be a stranger. The programs watch only: they always allow.
 
 use aya_ebpf::{
     bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb,
@@ -16,13 +16,18 @@ use crate::{
     kernel::{
         Remote, number,
         skb::{Ends, Packet, UDP_HEADER},
-        sock::IPPROTO_UDP,
+        sock::{
+            self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW,
+        },
     },
     ring,
 };
 
 /// What a program returns that only watches.
 pub(crate) const ALLOW: i32 = 1;
+
+/// include/uapi/linux/if_ether.h, in network byte order
+const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 
 #[cgroup_skb(egress)]
 fn cgroup_skb_egress(ctx: SkBuffContext) -> i32 {
@@ -59,13 +64,59 @@ fn packet<const RECEIVED: bool>(ctx: &SkBuffContext) {
         }
         bpf_sk_fullsock(socket)
     };
+    if socket.is_null() {
+        return;
+    }
     // SAFETY: as above.
-    if !socket.is_null()
-        && unsafe { (*socket).protocol } == u32::from(IPPROTO_UDP)
-        && tell::<RECEIVED>(ctx, socket).is_none()
-    {
+    let (socket_type, protocol) = unsafe { ((*socket).type_ as u16, (*socket).protocol as u16) };
+    let told = match (socket_type, protocol) {
+        // Most of what comes here; a raw socket that hears TCP is left out, too.
+        (_, IPPROTO_TCP) => return,
+        (SOCK_DGRAM, IPPROTO_UDP) => tell::<RECEIVED>(ctx, socket),
+        (SOCK_DGRAM, IPPROTO_ICMP | IPPROTO_ICMPV6) | (SOCK_RAW, _) => {
+            tell_without_ports::<RECEIVED>(ctx, socket, protocol)
+        }
+        _ => return,
+    };
+    if told.is_none() {
         ring::lost(kind::FLOW);
     }
+}
+
+/// Of a socket for pings, or a raw one: what follows the IP header counts.
+#[inline(always)]
+fn tell_without_ports<const RECEIVED: bool>(
+    ctx: &SkBuffContext,
+    socket: *mut bpf_sock,
+    protocol: u16,
+) -> Option<()> {
+    let address = number(socket.cast_const().cast());
+    let socket = Remote(address as *const u8);
+    if !sock::has_file(socket) {
+        return Some(());
+    }
+    // SAFETY: the context is live.
+    let is_ipv4 = unsafe { (*ctx.skb.skb).protocol } == ETH_P_IP;
+    let ends = Ends::without_ports(ctx, is_ipv4)?;
+    let datagram = Datagram {
+        key: FlowKey {
+            socket: address,
+            peer: if RECEIVED {
+                ends.source
+            } else {
+                ends.destination
+            },
+            peer_port: 0,
+            protocol,
+            generation: current_generation(address),
+        },
+        received: RECEIVED,
+        bytes: ctx.len().saturating_sub(ends.headers).into(),
+        segment: 0,
+    };
+    let fill = |to| ends.fill(socket, RECEIVED, to);
+    count(&datagram, Owner::Unknown, fill);
+    Some(())
 }
 
 #[inline(always)]

@@ -24,7 +24,7 @@ use crate::{
     kernel::{
         Direct, Remote, Source,
         layout::{layout, setting},
-        sock::{AF_INET, AF_INET6},
+        sock::{AF_INET, AF_INET6, SOCK_RAW},
         syscall, task,
     },
     ring,
@@ -32,8 +32,6 @@ use crate::{
 
 /// include/linux/socket.h
 const AF_PACKET: u16 = 17;
-/// include/linux/net.h
-const SOCK_RAW: u16 = 3;
 /// include/linux/net.h
 const SOCK_PACKET: u16 = 10;
 /// The part of the system call's argument that is the type; the rest is flags (include/linux/net.h).

@@ -13,18 +13,18 @@ use super::{parsed, tell, word};
 
 /// What one socket sent to a peer and received from it.
 #[derive(Default)]
-struct Carried {
-    sent: (u64, u64),
-    received: (u64, u64),
+pub(super) struct Carried {
+    pub(super) sent: (u64, u64),
+    pub(super) received: (u64, u64),
 }
 
 impl Carried {
-    fn sent(&mut self, packets: u64, bytes: usize) {
+    pub(super) fn sent(&mut self, packets: u64, bytes: usize) {
         self.sent.0 += packets;
         self.sent.1 += bytes as u64;
     }
 
-    fn received(&mut self, packets: u64, bytes: usize) {
+    pub(super) fn received(&mut self, packets: u64, bytes: usize) {
         self.received.0 += packets;
         self.received.1 += bytes as u64;
     }

@@ -11,6 +11,7 @@ mod born;
 mod cloning;
 mod connecting;
 mod datagrams;
+mod echo;
 mod exchange;
 mod failing;
 mod fast_open;
@@ -83,6 +84,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("answer", asking::answer),
     ("ask", asking::ask),
     ("datagrams", datagrams::exchange),
+    ("datagrams-without-ports", echo::exchange),
     ("datagrams-inherited", datagrams::with_inherited_socket),
     ("told-unreachable", unreachable::told),
     ("mount-nfs", kernel_client::mount),

@@ -28,6 +28,12 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_flow_belongs_to_the_child_that_uses_an_inherited_socket,
         many_datagrams_are_few_events,
         datagrams_to_more_peers_than_there_is_room_for_are_counted_as_lost,
+        a_ping_socket_has_a_flow,
+        a_ping_socket_over_ipv6_has_a_flow,
+        a_raw_socket_that_pings_has_a_flow_with_all_that_it_hears,
+        a_raw_socket_that_pings_over_ipv6_has_a_flow_with_all_that_it_hears,
+        a_raw_socket_of_any_protocol_has_a_flow,
+        a_raw_socket_that_writes_ip_headers_has_a_flow,
     ]
 }
 
@@ -205,5 +211,67 @@ fn expect_connector_is_inferred() {
     assert_eq!(flows.len(), 2, "{flows:#?}");
     for event in flows {
         event.expect("/tracer/owner_provenance", "inferred");
+    }
+}
+
+fn a_ping_socket_has_a_flow() {
+    expect_flow_without_ports("ping", Some("icmp"), "1");
+}
+
+fn a_ping_socket_over_ipv6_has_a_flow() {
+    expect_flow_without_ports("ping-v6", Some("ipv6-icmp"), "58");
+}
+
+fn a_raw_socket_that_pings_has_a_flow_with_all_that_it_hears() {
+    expect_flow_without_ports("raw", Some("icmp"), "1");
+}
+
+fn a_raw_socket_that_pings_over_ipv6_has_a_flow_with_all_that_it_hears() {
+    expect_flow_without_ports("raw-v6", Some("ipv6-icmp"), "58");
+}
+
+fn a_raw_socket_of_any_protocol_has_a_flow() {
+    expect_flow_without_ports("experiment", None, "253");
+}
+
+/// It is told with the protocol of the socket, IPPROTO_RAW.
+fn a_raw_socket_that_writes_ip_headers_has_a_flow() {
+    expect_flow_without_ports("own-header", None, "255");
+}
+
+/// One flow begins and ends, with what the workload says that it carried; none where the mode tells none.
+#[track_caller]
+fn expect_flow_without_ports(way: &str, transport: Option<&str>, number: &str) {
+    let ((pid, fact), events) =
+        common::observe(|| workload::run("datagrams-without-ports", &[way]));
+    let is_owned = !is_by_connect();
+    let flows = events.iter().filter(|event| {
+        event.action() == "datagram_flow"
+            && event.text("/network/iana_number") == number
+            && (!is_owned || event.pid() == Some(pid))
+    });
+    let flows = flows.collect::<Vec<_>>();
+    if environment::hook_mode() != HookMode::Tracepoint {
+        assert!(flows.is_empty(), "{flows:#?}");
+        return;
+    }
+    let [start, end] = flows[..] else {
+        panic!("a start and an end of one flow: {flows:#?}")
+    };
+    for event in [start, end] {
+        match transport {
+            Some(name) => event.expect("/network/transport", name),
+            None => event.expect_absent("/network/transport"),
+        }
+        event.expect("/network/direction", "egress");
+        let provenance = if is_owned { "kernel" } else { "unknown" };
+        event.expect("/tracer/owner_provenance", provenance);
+        for absent in ["/source/port", "/destination/port", "/network/community_id"] {
+            event.expect_absent(absent);
+        }
+    }
+    for (end_of, what) in [("source", "sent"), ("destination", "received")] {
+        end.expect(&format!("/{end_of}/packets"), fact[what][0].clone());
+        end.expect(&format!("/{end_of}/bytes"), fact[what][1].clone());
     }
 }

@@ -13,6 +13,12 @@ use super::{
 /// Length of a UDP header.
 pub(crate) const UDP_HEADER: u32 = 8;
 
+/// Where an IPv4 header has both addresses.
+const IPV4_SOURCE: u32 = 12;
+
+/// Where an IPv6 header has both addresses.
+const IPV6_SOURCE: u32 = 8;
+
 /// Length of an IPv6 header without extensions.
 const IPV6_HEADER: u32 = 40;
 
@@ -152,6 +158,27 @@ impl Ends {
             destination: header.destination,
             source_port: u16::from_be(ports[0]),
             destination_port: u16::from_be(ports[1]),
+            headers,
+        })
+    }
+
+    /// Of what IP carries for a protocol without ports. The version is the kernel's word: who writes the header
+    /// himself may write another one.
+    #[inline(always)]
+    pub(crate) fn without_ports(packet: &impl Packet, is_ipv4: bool) -> Option<Self> {
+        let (source, destination, headers) = if is_ipv4 {
+            let (version, ends): (u8, [u32; 2]) = (packet.load(0)?, packet.load(IPV4_SOURCE)?);
+            let headers = u32::from(version & 15) * 4;
+            (mapped(ends[0]), mapped(ends[1]), headers)
+        } else {
+            let ends: [[u64; 2]; 2] = packet.load(IPV6_SOURCE)?;
+            (ends[0], ends[1], IPV6_HEADER)
+        };
+        Some(Self {
+            source,
+            destination,
+            source_port: 0,
+            destination_port: 0,
             headers,
         })
     }

@@ -14,6 +14,14 @@ pub(crate) const IPPROTO_TCP: u16 = 6;
 pub(crate) const IPPROTO_MPTCP: u16 = 262;
 /// include/uapi/linux/in.h
 pub(crate) const IPPROTO_UDP: u16 = 17;
+/// include/uapi/linux/in.h
+pub(crate) const IPPROTO_ICMP: u16 = 1;
+/// include/uapi/linux/in6.h
+pub(crate) const IPPROTO_ICMPV6: u16 = 58;
+/// include/linux/net.h
+pub(crate) const SOCK_DGRAM: u16 = 2;
+/// include/linux/net.h
+pub(crate) const SOCK_RAW: u16 = 3;
 
 /// Whether `sock` is a TCP one over IP. MPTCP's upper socket (protocol 262) is not: its subflows
 /// are.
@@ -27,6 +35,37 @@ pub(crate) fn is_tcp(sock: impl Source) -> bool {
 pub(crate) fn is_of<const PROTOCOL: u16>(sock: impl Source) -> bool {
     // A u16 since 5.6; the kernels before are not supported.
     sock.load::<u16>(layout!(sock_protocol)) == Some(PROTOCOL) && is_ip(sock)
+}
+
+/// Whether a datagram socket of this protocol is one whose datagrams are counted: UDP's, or one for pings.
+#[inline(always)]
+pub(crate) fn is_counted(protocol: u16) -> bool {
+    matches!(protocol, IPPROTO_UDP | IPPROTO_ICMP | IPPROTO_ICMPV6)
+}
+
+/// Whether the datagrams of `sock` are counted: it is one of these, or a raw one over IP,
+/// but for TCP's.
+#[inline(always)]
+pub(crate) fn has_flows(sock: impl Source) -> bool {
+    // Both a u16 since 5.6.
+    let Some(protocol) = sock.load::<u16>(layout!(sock_protocol)) else {
+        return false;
+    };
+    if protocol == IPPROTO_TCP {
+        return false;
+    }
+    let is_counted = match sock.load::<u16>(layout!(sock_type)) {
+        Some(SOCK_DGRAM) => is_counted(protocol),
+        kind => kind == Some(SOCK_RAW),
+    };
+    is_counted && is_ip(sock)
+}
+
+/// Whether a process may hold `sock`. Those that the kernel made for itself, e.g. to answer pings, have no file.
+#[inline(always)]
+pub(crate) fn has_file(sock: impl Source) -> bool {
+    let socket = sock.follow(layout!(sock_socket));
+    socket.is_some_and(|socket| socket.load::<u64>(layout!(socket_file)).unwrap_or(0) != 0)
 }
 
 /// Whether `sock` speaks IP.

@@ -361,7 +361,7 @@ pub struct End {
 /// What one end of a connection or a flow has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carried {
-    /// Payload, in bytes.
+    /// Payload, in bytes; in a flow without ports all that follows the IP header.
     pub bytes: u64,
     /// Datagrams, where it is these.
     pub packets: Option<u64>,
