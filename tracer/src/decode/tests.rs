@@ -195,6 +195,8 @@ fn every_kind() -> Vec<Bytes> {
             .ipv4([1, 2, 3, 4], [5, 6, 7, 8])
             .u32(3)
             .u32(3)
+            .u32(0)
+            .u32(0)
             .bytes(b"dns"),
         socket_created(17, 2, 0x0806),
     ]
