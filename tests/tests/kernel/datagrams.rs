@@ -13,7 +13,7 @@ use tests::workload;
 use crate::common;
 
 pub(crate) fn facts() -> Vec<Fact> {
-    facts![
+    let mut facts = facts![
         datagrams_of_a_connected_socket_are_one_flow_each_way,
         datagrams_of_a_connected_socket_over_ipv6_are_one_flow_each_way,
         datagrams_of_an_unconnected_socket_are_one_flow_each_way,
@@ -27,14 +27,20 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_receiver_that_never_sends_has_a_flow,
         a_flow_belongs_to_the_child_that_uses_an_inherited_socket,
         many_datagrams_are_few_events,
-        datagrams_to_more_peers_than_there_is_room_for_are_counted_as_lost,
         a_ping_socket_has_a_flow,
         a_ping_socket_over_ipv6_has_a_flow,
         a_raw_socket_that_pings_has_a_flow_with_all_that_it_hears,
         a_raw_socket_that_pings_over_ipv6_has_a_flow_with_all_that_it_hears,
         a_raw_socket_of_any_protocol_has_a_flow,
         a_raw_socket_that_writes_ip_headers_has_a_flow,
-    ]
+    ];
+    // Sending so many takes an emulated machine a minute.
+    if !environment::in_vm() {
+        facts.extend(facts![
+            datagrams_to_more_peers_than_there_is_room_for_are_counted_as_lost
+        ]);
+    }
+    facts
 }
 
 fn datagrams_of_a_connected_socket_are_one_flow_each_way() {
