@@ -176,6 +176,8 @@ impl ConnectionTable {
                 errno: end.errno,
             },
         });
+        // It shares the cause, whose memory is used again.
+        drop(connection);
         self.remove(handle, context.processes);
     }
 
