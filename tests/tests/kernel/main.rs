@@ -95,6 +95,7 @@ fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
         ("tree", tree::facts()),
         ("secrets", secrets::facts()),
         ("common", common::facts()),
+        ("floods", datagrams::facts_of_floods()),
         ("mix", mix::facts()),
         ("crowds", crowds::facts()),
         ("races", races::facts()),
