@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -20,7 +21,7 @@ pub(crate) struct Options {
 /// A check, as the output names it.
 type Step = (&'static str, fn() -> Result<()>);
 
-/// The steps before the tests.
+/// The steps before the budgets and the tests.
 const STEPS: [Step; 5] = [
     ("format", format),
     ("every source file says what it is", headers),
@@ -29,18 +30,63 @@ const STEPS: [Step; 5] = [
     ("dependencies' licences and sources", dependencies),
 ];
 
+/// What came of a step.
+struct Outcome {
+    name: &'static str,
+    result: Result<Tally>,
+    took: Duration,
+}
+
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Ci, true)?;
-    let mut tally = Tally::default();
-    for (name, work) in STEPS {
-        tally = tally + test::counted(name, || work().map(|()| Tally::SUCCESS));
-    }
+    let mut outcomes: Vec<Outcome> = STEPS
+        .map(|(name, work)| Outcome::of(name, || work().map(|()| Tally::SUCCESS)))
+        .into();
     if !options.quick {
-        tally = tally + test::counted("what tracing costs", bench::check);
+        outcomes.push(Outcome::of("what tracing costs", bench::check));
     }
-    tally = tally + command::step("tests", || test::run(&test::Options::for_ci(options.quick)))?;
+    let tests = test::Options::for_ci(options.quick);
+    outcomes.push(Outcome::of("tests", || test::run(&tests)));
+    println!("\nall steps:");
+    outcomes.iter().for_each(Outcome::print);
+    let tally: Tally = outcomes.iter().map(Outcome::tally).sum();
     println!("{}", test::closing_line(tally));
     Ok(tally.exit_code())
+}
+
+impl Outcome {
+    /// Does a step.
+    fn of(name: &'static str, work: impl FnOnce() -> Result<Tally>) -> Self {
+        let begin = Instant::now();
+        let result = command::step(name, work);
+        if let Err(error) = &result {
+            eprintln!("xtask: {name}: {error:#}");
+        }
+        Self {
+            name,
+            result,
+            took: begin.elapsed(),
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        *self.result.as_ref().unwrap_or(&Tally::FAILURE)
+    }
+
+    /// A line, and its error once more: whoever reads the end of a long log learns what to look for.
+    fn print(&self) {
+        let word = if self.tally().is_good() {
+            "ok"
+        } else {
+            "FAILED"
+        };
+        let took = command::seconds(self.took);
+        println!("  {:36} {word:6}  {took:>8}", self.name);
+        if let Err(error) = &self.result {
+            let text = format!("{error:#}");
+            text.lines().for_each(|line| println!("    {line}"));
+        }
+    }
 }
 
 fn format() -> Result<()> {
@@ -86,14 +132,14 @@ fn dependencies() -> Result<()> {
 fn headers() -> Result<()> {
     let mut sources = Vec::new();
     collect(paths::repository(), &mut sources)?;
-    for source in &sources {
-        let text = fs::read_to_string(source).with_context(|| source.display().to_string())?;
-        ensure!(
-            text.starts_with("//!") || text.starts_with("#!"),
-            "{} opens without //!",
-            source.display()
-        );
+    let mut without = Vec::new();
+    for source in sources {
+        let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
+        if !text.starts_with("//!") && !text.starts_with("#!") {
+            without.push(source.display().to_string());
+        }
     }
+    ensure!(without.is_empty(), "without //!: {}", without.join(", "));
     Ok(())
 }
 

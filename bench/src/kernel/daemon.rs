@@ -20,8 +20,8 @@ const OUTPUT: &str = "/tmp/events.json";
 /// Longer than the tracer holds anything back.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// How long its idleness is watched.
-const IDLE: u32 = 20;
+/// How many seconds its idleness is watched: what it does every half minute, it does twice.
+const IDLE: u32 = 60;
 
 /// A running `tracer run`.
 pub(crate) struct Daemon {

@@ -10,6 +10,8 @@
 //!   for everything.
 //! - `running`: it writes JSON to a file in memory. A round ends when the tracer has no more to do.
 //! - `daemon`: of that, the time that its process had.
+//! - `idle`: what it spends in a second of doing nothing, what it does every half minute included. In the
+//!   rounds it does not do that, which would fall into some of them and not into others.
 //! - `programs`: what each kernel program took of a stopped round, while the kernel kept count. That
 //!   costs something itself, so this round is in none of the others.
 
@@ -27,6 +29,9 @@ use serde_json::{Map, Value, json};
 use daemon::Daemon;
 use rounds::measure;
 use workload::{ONE_EVENT, Workload};
+
+/// Arguments of a tracer that does nothing of its own accord while rounds last.
+const UNDISTURBED: [&str; 2] = ["--comparison", "1h"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,12 +58,16 @@ fn costs(mode: &str) -> Result<Value> {
     eprintln!("starting the tracer");
     let daemon = Daemon::start(mode, &[])?;
     let idle = daemon.idle()?;
+    daemon.end(&[])?;
+    eprintln!("starting the tracer with {UNDISTURBED:?}");
+    let daemon = Daemon::start(mode, &UNDISTURBED)?;
     for workload in &mut workloads {
         results.of_tracer(workload, &daemon)?;
     }
     daemon.end(&workloads)?;
-    eprintln!("starting the tracer with {ONE_EVENT:?}");
-    let daemon = Daemon::start(mode, &ONE_EVENT)?;
+    let arguments = [UNDISTURBED, ONE_EVENT].concat();
+    eprintln!("starting the tracer with {arguments:?}");
+    let daemon = Daemon::start(mode, &arguments)?;
     let mut workload = Workload::process_with_one_event();
     let bare = results.0["bare"]["process"].clone();
     results.put("bare", workload.name, bare);

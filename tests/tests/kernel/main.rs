@@ -45,7 +45,7 @@ mod tree;
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
-use tests::suite::{Fact, trials};
+use tests::suite::{self, Fact};
 use tests::{environment, workload};
 
 fn main() -> ExitCode {
@@ -57,10 +57,13 @@ fn main() -> ExitCode {
     let can_run = environment::hook_mode_if_any().is_some();
     let subjects = subjects().into_iter();
     let trials = subjects
-        .flat_map(|(subject, facts)| trials(subject, facts, can_run))
+        .flat_map(|(subject, facts)| suite::trials(subject, facts, can_run))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     common::abandon();
+    if can_run {
+        suite::print_times();
+    }
     conclusion.exit_code()
 }
 

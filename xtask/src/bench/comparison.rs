@@ -3,11 +3,16 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use anyhow::{Result, bail};
+
 use super::conditions::Conditions;
 use crate::test::libtest::Tally;
 
 /// A figure may exceed its budget by this part of it.
 const TOLERANCE: f64 = 0.02;
+
+/// Ends a line that does.
+const TOO_MANY: &str = "  TOO MANY";
 
 /// Lines that are added one by one.
 pub(crate) struct Comparison {
@@ -61,6 +66,20 @@ impl Comparison {
         self.line(what, "none", now, "--record enters it", false);
     }
 
+    /// As one of many checks. What could not be judged has neither passed nor failed; what has failed names
+    /// the lines that are over.
+    pub(crate) fn judged(&self) -> Result<Tally> {
+        match self.verdict() {
+            Verdict::Within => Ok(Tally::SUCCESS),
+            Verdict::Incomparable => Ok(Tally::default()),
+            Verdict::Over => {
+                let lines = self.lines.lines().filter(|line| line.ends_with(TOO_MANY));
+                let lines: Vec<&str> = lines.collect();
+                bail!("{}: over budget\n{}", self.title, lines.join("\n"))
+            }
+        }
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         match (&self.changes, self.is_over) {
             (Some(_), _) => Verdict::Incomparable,
@@ -70,7 +89,7 @@ impl Comparison {
     }
 
     fn line(&mut self, what: &str, budget: &str, now: i64, change: &str, is_over: bool) {
-        let verdict = if is_over { "  TOO MANY" } else { "" };
+        let verdict = if is_over { TOO_MANY } else { "" };
         self.lines += &format!("  {what:40} {budget:>9} {now:>9}  {change}{verdict}\n");
     }
 }
@@ -117,15 +136,6 @@ impl Verdict {
             _ => Self::Within,
         }
     }
-
-    /// As one of many checks. What could not be judged has neither passed nor failed.
-    pub(crate) fn tally(self) -> Tally {
-        match self {
-            Self::Within => Tally::SUCCESS,
-            Self::Over => Tally::FAILURE,
-            Self::Incomparable => Tally::default(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -145,6 +155,9 @@ mod tests {
         comparison.limited("in total", 1000, 1021, 0.0);
         assert_eq!(comparison.verdict(), Verdict::Over);
         assert!(comparison.to_string().contains("1021  +2.1 %  TOO MANY"));
+        let error = comparison.judged().unwrap_err().to_string();
+        assert!(error.starts_with("title: over budget\n") && error.contains("1021"));
+        assert!(!error.contains("1020"), "{error}");
     }
 
     #[test]
@@ -174,6 +187,6 @@ mod tests {
             text.contains("NOT JUDGED: kernel 6.12.2 instead of 6.12.1"),
             "{text}"
         );
-        assert_eq!(comparison.verdict().tally(), Tally::default());
+        assert_eq!(comparison.judged().unwrap(), Tally::default());
     }
 }

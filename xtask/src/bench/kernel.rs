@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::budget::{Budget, place};
-use super::comparison::Verdict;
+use super::comparison::{Comparison, Verdict};
 use super::conditions::Conditions;
 use super::guest;
 use super::measurement::Measurement;
@@ -71,14 +71,14 @@ pub(super) fn programs() -> Result<Vec<vm::Program>> {
 }
 
 /// The budget of the one kernel and mode that every change is held against.
-pub(super) fn check(programs: &[vm::Program]) -> Result<Verdict> {
+pub(super) fn check(programs: &[vm::Program]) -> Result<Comparison> {
     let (label, mode) = CHECKED;
     let kernel = Kernel::find(label)?;
     let measurement = measure_step(&kernel, mode, programs)?;
     let conditions = Conditions::of_guest(&kernel)?;
     let comparison = Budget::read()?.compare(&place(label, mode), &conditions, &measurement);
     println!("\n{comparison}");
-    Ok(comparison.verdict())
+    Ok(comparison)
 }
 
 fn measure_step(kernel: &Kernel, mode: Mode, programs: &[vm::Program]) -> Result<Measurement> {

@@ -4,10 +4,10 @@
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::setup;
 use crate::test::{self, libtest::Tally};
+use crate::{command, setup};
 
 mod budget;
 mod comparison;
@@ -60,11 +60,16 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 /// beside it. Each keeps one processor busy, and counts what does not depend on how busy the other is.
 pub(crate) fn check() -> Result<Tally> {
     let (guest, replay) = (kernel::programs()?, user::program()?);
-    let in_guest = || Ok(kernel::check(&guest)?.tally());
-    let in_replay = || Ok(user::check(&replay)?.tally());
-    Ok(thread::scope(|scope| {
-        let guest = scope.spawn(|| test::counted("budget of the hooks", in_guest));
-        let replay = test::counted("budget of the daemon", in_replay);
-        replay + guest.join().expect("a check does not panic")
-    }))
+    let in_guest = || kernel::check(&guest)?.judged();
+    let in_replay = || user::check(&replay)?.judged();
+    let (guest, replay) = thread::scope(|scope| {
+        let guest = scope.spawn(|| command::step("budget of the hooks", in_guest));
+        let replay = command::step("budget of the daemon", in_replay);
+        (guest.join().expect("a check does not panic"), replay)
+    });
+    match (guest, replay) {
+        (Ok(guest), Ok(replay)) => Ok(guest + replay),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(guest), Err(replay)) => bail!("{guest:#}\n{replay:#}"),
+    }
 }

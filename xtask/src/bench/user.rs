@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::comparison::Verdict;
+use super::comparison::Comparison;
 use super::target::{Target, line};
 use super::user_budget::{self as budget, Budget};
 use crate::{artifacts, command, paths, setup};
@@ -120,10 +120,10 @@ pub(super) fn program() -> Result<PathBuf> {
 }
 
 /// The budget alone, without rates and memory.
-pub(super) fn check(bench: &Path) -> Result<Verdict> {
+pub(super) fn check(bench: &Path) -> Result<Comparison> {
     let comparison = budget::compare(&count(bench)?)?;
     println!("\n{comparison}");
-    Ok(comparison.verdict())
+    Ok(comparison)
 }
 
 /// Instructions for each record, by output, as the budget names it.

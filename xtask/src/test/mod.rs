@@ -144,14 +144,6 @@ pub(crate) fn run(options: &Options) -> Result<Tally> {
     Ok(tally)
 }
 
-/// A step whose error is told, and counted as one failure.
-pub(crate) fn counted(name: &str, work: impl FnOnce() -> Result<Tally>) -> Tally {
-    command::step(name, work).unwrap_or_else(|error| {
-        eprintln!("xtask: {name}: {error:#}");
-        Tally::FAILURE
-    })
-}
-
 /// The last line of `test` and `ci`.
 pub(crate) fn closing_line(tally: Tally) -> String {
     let Tally {

@@ -1,3 +1,5 @@
+//! Questions and answers put in one after the other, and the look-ups that come of them.
+
 use hickory_proto::op::{Message as Built, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record as BuiltRecord, RecordType};

@@ -1,3 +1,5 @@
+//! Messages that are built by the library, and what is read of them; then bytes that are none.
+
 use hickory_proto::op::{Edns, Message as Built, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record as BuiltRecord};

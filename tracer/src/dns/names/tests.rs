@@ -1,3 +1,5 @@
+//! Names that processes learned, and which of them an address gets.
+
 use super::*;
 use crate::event::CgroupId;
 use crate::process::cgroup::Cgroup;
