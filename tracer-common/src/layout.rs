@@ -132,9 +132,16 @@ layout! {
     skb_transport_header: "sk_buff" "transport_header",
     skb_end: "sk_buff" "end",
     skb_head: "sk_buff" "head",
+    skb_data: "sk_buff" "data",
+    skb_protocol: "sk_buff" "protocol",
     skb_users: "sk_buff" "users",
     shinfo_gso_size: "skb_shared_info" "gso_size",
     inet_sport: "inet_sock" "inet_sport",
+    inet_cork_length: "inet_sock" "cork.base.length",
+    inet_cork_source6: "inet_sock" "cork.fl.u.ip6.saddr",
+    inet_cork_destination6: "inet_sock" "cork.fl.u.ip6.daddr",
+    flow4_source: "flowi4" "saddr",
+    flow4_destination: "flowi4" "daddr",
     tcp_write_seq: "tcp_sock" "write_seq",
     tcp_bytes_sent: "tcp_sock" "bytes_sent",
     tcp_bytes_retrans: "tcp_sock" "bytes_retrans",
@@ -190,6 +197,10 @@ pub struct Settings {
     pub kernel_socket_byte: u32,
     /// The bit within that byte; 0 if the kernel has no MPTCP.
     pub kernel_socket_mask: u32,
+    /// Byte of `inet_sock` that says whether the process writes IP headers (`IP_HDRINCL`).
+    pub own_header_byte: u32,
+    /// The bit within that byte.
+    pub own_header_mask: u32,
     /// Where MPTCP keeps what is read of it; zeros if the kernel has no MPTCP.
     pub mptcp: MptcpLayout,
     /// Offset in `inode` of the seconds of its change time, which has had several names.
@@ -278,6 +289,8 @@ impl Settings {
         cgroup_v1_hierarchy: 0,
         kernel_socket_byte: 0,
         kernel_socket_mask: 0,
+        own_header_byte: 0,
+        own_header_mask: 0,
         mptcp: MptcpLayout::ZERO,
         inode_changed_s: 0,
         inode_changed_ns: 0,

@@ -15,7 +15,7 @@ use tracer_common::record::{
 };
 
 use crate::{
-    kernel::{number, task},
+    kernel::{number, skb::Ends, task},
     ring,
 };
 
@@ -49,6 +49,28 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
+    /// One datagram between `socket` and the far one of `ends`.
+    #[inline(always)]
+    pub(crate) fn new(socket: u64, protocol: u16, received: bool, ends: &Ends, bytes: u64) -> Self {
+        let (peer, peer_port) = if received {
+            (ends.source, ends.source_port)
+        } else {
+            (ends.destination, ends.destination_port)
+        };
+        Self {
+            key: FlowKey {
+                socket,
+                peer,
+                peer_port,
+                protocol,
+                generation: current_generation(socket),
+            },
+            received,
+            bytes,
+            segment: 0,
+        }
+    }
+
     /// How many it is on the wire.
     #[inline(always)]
     fn packets(&self) -> u64 {

@@ -8,14 +8,14 @@ use aya_ebpf::{
     bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use tracer_common::record::{FlowKey, kind};
+use tracer_common::record::kind;
 
 use crate::{
-    datagram::{Datagram, Owner, count, current_generation},
+    datagram::{self, Datagram, Owner},
     dns,
     kernel::{
         Remote, number,
-        skb::{Ends, Packet, UDP_HEADER},
+        skb::{ETH_P_IP, Ends, Packet, UDP_HEADER},
         sock::{
             self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW,
         },
@@ -25,9 +25,6 @@ use crate::{
 
 /// What a program returns that only watches.
 pub(crate) const ALLOW: i32 = 1;
-
-/// include/uapi/linux/if_ether.h, in network byte order
-const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 
 #[cgroup_skb(egress)]
 fn cgroup_skb_egress(ctx: SkBuffContext) -> i32 {
@@ -96,55 +93,29 @@ fn tell_without_ports<const RECEIVED: bool>(
         return Some(());
     }
     // SAFETY: the context is live.
-    let is_ipv4 = unsafe { (*ctx.skb.skb).protocol } == ETH_P_IP;
+    let is_ipv4 = unsafe { (*ctx.skb.skb).protocol } == ETH_P_IP.into();
     let ends = Ends::without_ports(ctx, is_ipv4)?;
-    let datagram = Datagram {
-        key: FlowKey {
-            socket: address,
-            peer: if RECEIVED {
-                ends.source
-            } else {
-                ends.destination
-            },
-            peer_port: 0,
-            protocol,
-            generation: current_generation(address),
-        },
-        received: RECEIVED,
-        bytes: ctx.len().saturating_sub(ends.headers).into(),
-        segment: 0,
-    };
+    let bytes = ctx.len().saturating_sub(ends.headers).into();
+    let datagram = Datagram::new(address, protocol, RECEIVED, &ends, bytes);
     let fill = |to| ends.fill(socket, RECEIVED, to);
-    count(&datagram, Owner::Unknown, fill);
+    datagram::count(&datagram, Owner::Unknown, fill);
     Some(())
 }
 
 #[inline(always)]
 fn tell<const RECEIVED: bool>(ctx: &SkBuffContext, socket: *mut bpf_sock) -> Option<()> {
     let ends = Ends::of_udp(ctx)?;
-    let (peer, peer_port) = if RECEIVED {
-        (ends.source, ends.source_port)
-    } else {
-        (ends.destination, ends.destination_port)
-    };
     let address = number(socket.cast_const().cast());
+    let bytes = ctx.len().wrapping_sub(ends.headers + UDP_HEADER).into();
     let datagram = Datagram {
-        key: FlowKey {
-            socket: address,
-            peer,
-            peer_port,
-            protocol: IPPROTO_UDP,
-            generation: current_generation(address),
-        },
-        received: RECEIVED,
-        bytes: ctx.len().wrapping_sub(ends.headers + UDP_HEADER).into(),
         // SAFETY: the context is live.
         segment: unsafe { (*ctx.skb.skb).gso_size } as u16,
+        ..Datagram::new(address, IPPROTO_UDP, RECEIVED, &ends, bytes)
     };
     let socket = Remote(address as *const u8);
     let fill = |to| ends.fill(socket, RECEIVED, to);
-    count(&datagram, Owner::Unknown, fill);
-    if peer_port == dns::PORT {
+    datagram::count(&datagram, Owner::Unknown, fill);
+    if datagram.key.peer_port == dns::PORT {
         let headers = ends.headers + UDP_HEADER;
         let payload = dns::InPacket { ctx, headers };
         dns::tell(address, RECEIVED, Owner::Unknown, &payload, fill);

@@ -3,23 +3,23 @@
 //! `int ip_send_skb(struct net *net, struct sk_buff *skb)`, net/ipv4/ip_output.c, and
 //! `int ip6_send_skb(struct sk_buff *skb)`, net/ipv6/ip6_output.c: in the sender's context, with all headers
 //! written, before netfilter may drop it, and before segmentation and fragmentation cut it. Other protocols
-//! come here too, and are left out.
+//! come here too where the compiler has kept that call, and are left out.
 
 use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use tracer_common::record::{FlowKey, kind};
+use tracer_common::record::kind;
 
 use crate::{
-    datagram::{Datagram, Owner, count, current_generation},
+    datagram::{self, Datagram, Owner},
     dns,
     kernel::{
         Direct, Remote, Source,
         layout::layout,
         number,
         skb::{self, Ends, InMemory, UDP_HEADER},
-        sock::IPPROTO_UDP,
+        sock::{IPPROTO_UDP, SOCK_DGRAM},
     },
     ring,
 };
@@ -57,7 +57,9 @@ fn sent(skb: impl Source) {
     let Some(socket) = skb.follow(layout!(skb_sk)) else {
         return;
     };
-    if socket.load::<u16>(layout!(sock_protocol)) != Some(IPPROTO_UDP) {
+    if socket.load(layout!(sock_protocol)) != Some(IPPROTO_UDP)
+        || socket.load(layout!(sock_type)) != Some(SOCK_DGRAM)
+    {
         return;
     }
     if tell(skb, socket).is_none() {
@@ -71,22 +73,15 @@ fn tell(skb: impl Source, socket: impl Source) -> Option<()> {
     let packet = InMemory::of(skb)?;
     let ends = Ends::of_udp(&packet)?;
     let length: u32 = skb.load(layout!(skb_len))?;
+    let bytes = length.wrapping_sub(ends.headers + UDP_HEADER).into();
     let datagram = Datagram {
-        key: FlowKey {
-            socket: address,
-            peer: ends.destination,
-            peer_port: ends.destination_port,
-            protocol: IPPROTO_UDP,
-            generation: current_generation(address),
-        },
-        received: false,
-        bytes: length.wrapping_sub(ends.headers + UDP_HEADER).into(),
         segment: skb::segment(skb)?,
+        ..Datagram::new(address, IPPROTO_UDP, false, &ends, bytes)
     };
     let fill = |to| ends.fill(socket, false, to);
-    count(&datagram, Owner::Current, fill);
-    if datagram.key.peer_port == dns::PORT {
-        let payload = packet.payload(&ends, datagram.bytes)?;
+    datagram::count(&datagram, Owner::Current, fill);
+    if ends.destination_port == dns::PORT {
+        let payload = packet.payload(&ends, bytes)?;
         dns::tell(address, false, Owner::Current, &payload, fill);
     }
     Some(())

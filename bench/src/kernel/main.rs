@@ -38,17 +38,20 @@ fn main() -> Result<()> {
     guest::prepare()?;
     let results = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["peer", name] => peers::measure(name)?,
-        [mode] => costs(mode)?,
-        _ => bail!("usage: bench-kernel MODE, or bench-kernel peer TOOL"),
+        [mode] => costs(mode, None)?,
+        [mode, workload] => costs(mode, Some(workload))?,
+        _ => bail!("usage: bench-kernel MODE [WORKLOAD], or bench-kernel peer TOOL"),
     };
     println!("{results}");
     Ok(())
 }
 
-/// What the tracer costs in a hook mode.
-fn costs(mode: &str) -> Result<Value> {
+/// What the tracer costs in a hook mode: for each workload, or one.
+fn costs(mode: &str, only: Option<&str>) -> Result<Value> {
     programs::name_them()?;
+    let is_wanted = |name: &str| only.is_none_or(|only| only == name);
     let mut workloads = Workload::all()?;
+    workloads.retain(|workload| is_wanted(workload.name));
     let mut results = Results::default();
     for workload in &mut workloads {
         eprintln!("bare: {}", workload.name);
@@ -57,23 +60,18 @@ fn costs(mode: &str) -> Result<Value> {
     }
     eprintln!("starting the tracer");
     let daemon = Daemon::start(mode, &[])?;
-    let idle = daemon.idle()?;
+    results
+        .0
+        .insert("idle".to_owned(), json!(daemon.idle()?));
     daemon.end(&[])?;
-    eprintln!("starting the tracer with {UNDISTURBED:?}");
-    let daemon = Daemon::start(mode, &UNDISTURBED)?;
-    for workload in &mut workloads {
-        results.of_tracer(workload, &daemon)?;
+    results.beside(mode, &UNDISTURBED, &mut workloads)?;
+    let workload = Workload::process_with_one_event();
+    if only.is_none() {
+        let bare = results.0["bare"]["process"].clone();
+        results.put("bare", workload.name, bare);
+        let arguments = [UNDISTURBED, ONE_EVENT].concat();
+        results.beside(mode, &arguments, &mut [workload])?;
     }
-    daemon.end(&workloads)?;
-    let arguments = [UNDISTURBED, ONE_EVENT].concat();
-    eprintln!("starting the tracer with {arguments:?}");
-    let daemon = Daemon::start(mode, &arguments)?;
-    let mut workload = Workload::process_with_one_event();
-    let bare = results.0["bare"]["process"].clone();
-    results.put("bare", workload.name, bare);
-    results.of_tracer(&mut workload, &daemon)?;
-    daemon.end(&[workload])?;
-    results.0.insert("idle".to_owned(), json!(idle));
     Ok(Value::Object(results.0))
 }
 
@@ -82,6 +80,16 @@ fn costs(mode: &str) -> Result<Value> {
 struct Results(Map<String, Value>);
 
 impl Results {
+    /// Workloads beside a tracer with these arguments.
+    fn beside(&mut self, mode: &str, arguments: &[&str], workloads: &mut [Workload]) -> Result<()> {
+        eprintln!("starting the tracer with {arguments:?}");
+        let daemon = Daemon::start(mode, arguments)?;
+        for workload in &mut *workloads {
+            self.of_tracer(workload, &daemon)?;
+        }
+        daemon.end(workloads)
+    }
+
     /// A workload beside the tracer, in all conditions.
     fn of_tracer(&mut self, workload: &mut Workload, daemon: &Daemon) -> Result<()> {
         workload.done = 0;

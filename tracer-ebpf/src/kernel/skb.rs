@@ -10,6 +10,9 @@ use super::{
     source::{Source, read_remote},
 };
 
+/// Of `sk_buff.protocol`, include/uapi/linux/if_ether.h, in network byte order.
+pub(crate) const ETH_P_IP: u16 = 0x0800_u16.to_be();
+
 /// Length of a UDP header.
 pub(crate) const UDP_HEADER: u32 = 8;
 
@@ -47,9 +50,15 @@ impl<S: Source> InMemory<S> {
         let ip = head.wrapping_add(network.into());
         Some(Self { skb, ip, network })
     }
-}
 
-impl<S: Source> InMemory<S> {
+    /// How many bytes there are from the IP header on.
+    #[inline(always)]
+    pub(crate) fn from_network_header(&self) -> Option<u32> {
+        let data: u64 = self.skb.load(layout!(skb_data))?;
+        let length: u32 = self.skb.load(layout!(skb_len))?;
+        Some((data.wrapping_sub(self.ip as u64) as u32).wrapping_add(length))
+    }
+
     /// What a UDP datagram carries, as far as it lies behind its headers rather than in pages of its own.
     #[inline(always)]
     pub(crate) fn payload(&self, ends: &Ends, bytes: u64) -> Option<dns::InMemory> {
@@ -181,6 +190,34 @@ impl Ends {
             destination_port: 0,
             headers,
         })
+    }
+
+    /// Of what is about to be sent, by its `struct flowi4`.
+    #[inline(always)]
+    pub(crate) fn of_flow4(flow: impl Source) -> Option<Self> {
+        let source = mapped(flow.load(layout!(flow4_source))?);
+        let destination = mapped(flow.load(layout!(flow4_destination))?);
+        Some(Self::gathered(source, destination))
+    }
+
+    /// Of what has gathered in a socket for IPv6.
+    #[inline(always)]
+    pub(crate) fn of_corked6(inet: impl Source) -> Option<Self> {
+        let source = inet.load(layout!(inet_cork_source6))?;
+        let destination = inet.load(layout!(inet_cork_destination6))?;
+        Some(Self::gathered(source, destination))
+    }
+
+    /// Before there are headers.
+    #[inline(always)]
+    fn gathered(source: [u64; 2], destination: [u64; 2]) -> Self {
+        Self {
+            source,
+            destination,
+            source_port: 0,
+            destination_port: 0,
+            headers: 0,
+        }
     }
 
     /// Fills in both ends as `socket` sees them.

@@ -251,7 +251,7 @@ impl Btf {
         Ok(Some(self.info(prototype)?.1))
     }
 
-    /// The value of `name` in the enumeration of that name.
+    /// The value of `name` in an enumeration of that name; several have none.
     pub fn enumerator(&self, enumeration: &str, name: &str) -> Result<u32, BtfError> {
         for &at in &self.types[1..] {
             let at = at as usize;

@@ -339,13 +339,25 @@ const DATAGRAM: &[Way] = ways! {
         "sk_common_release_fentry" at Point::Fentry("sk_common_release"),
         "ip_send_skb_fentry" at Point::Fentry("ip_send_skb"),
         "ip6_send_skb_fentry" at Point::Fentry("ip6_send_skb"),
-        "skb_consume_udp_fentry" at Point::Fentry("skb_consume_udp")
+        "ip_push_pending_frames_fentry" at Point::Fentry("ip_push_pending_frames"),
+        "ip6_push_pending_frames_fentry" at Point::Fentry("ip6_push_pending_frames"),
+        "raw_sendmsg_fexit" at Point::Fexit("raw_sendmsg", 3),
+        "rawv6_sendmsg_fexit" at Point::Fexit("rawv6_sendmsg", 3),
+        "skb_consume_udp_fentry" at Point::Fentry("skb_consume_udp"),
+        "skb_free_datagram_fentry" at Point::Fentry("skb_free_datagram")
     ],
     KPROBE => [
         "sk_common_release_kprobe" at Point::Kprobe("sk_common_release"),
         "ip_send_skb_kprobe" at Point::Kprobe("ip_send_skb"),
         "ip6_send_skb_kprobe" at Point::Kprobe("ip6_send_skb"),
-        "skb_consume_udp_kprobe" at Point::Kprobe("skb_consume_udp")
+        "ip_push_pending_frames_kprobe" at Point::Kprobe("ip_push_pending_frames"),
+        "ip6_push_pending_frames_kprobe" at Point::Kprobe("ip6_push_pending_frames"),
+        "raw_sendmsg_kretprobe" at Point::Kretprobe("raw_sendmsg"),
+        "raw_sendmsg_kprobe" at Point::Kprobe("raw_sendmsg"),
+        "rawv6_sendmsg_kretprobe" at Point::Kretprobe("rawv6_sendmsg"),
+        "rawv6_sendmsg_kprobe" at Point::Kprobe("rawv6_sendmsg"),
+        "skb_consume_udp_kprobe" at Point::Kprobe("skb_consume_udp"),
+        "skb_free_datagram_kprobe" at Point::Kprobe("skb_free_datagram")
     ],
     TRACEPOINT => [
         "sock_send_length" at Point::BtfTracepoint("sock_send_length"),

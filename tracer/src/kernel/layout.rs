@@ -59,6 +59,20 @@ fn changed(btf: &Btf) -> Result<(u32, u32), BtfError> {
         .or_else(|_| pair("i_ctime.tv_sec", "i_ctime.tv_nsec"))
 }
 
+/// Adds where `inet_sock` keeps `IP_HDRINCL` to `settings`: a bit field, from 6.6 on a bit of a word of flags.
+pub fn resolve_own_header(btf: &Btf, settings: &mut Settings) -> Result<(), BtfError> {
+    let bit = match btf.member("inet_sock", "hdrincl") {
+        Ok(member) => member.bit_offset,
+        Err(_) => {
+            let flags = btf.offset("inet_sock", "inet_flags")?;
+            flags * 8 + btf.enumerator("", "INET_FLAGS_HDRINCL")?
+        }
+    };
+    settings.own_header_byte = bit / 8;
+    settings.own_header_mask = 1 << (bit % 8);
+    Ok(())
+}
+
 /// Adds where Multipath TCP keeps what is read of it to `settings`, if this kernel has it.
 pub fn resolve_mptcp(btf: &Btf, settings: &mut Settings) {
     if let (Ok(kernel_socket), Ok(mptcp)) = (btf.member("sock", "sk_kern_sock"), mptcp(btf)) {

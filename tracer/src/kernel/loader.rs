@@ -243,6 +243,7 @@ pub(super) fn load_object(
     };
     layout::resolve_subreaper(btf, &mut settings)?;
     layout::resolve_exec(btf, &mut settings)?;
+    layout::resolve_own_header(btf, &mut settings)?;
     layout::resolve_mptcp(btf, &mut settings);
     layout::resolve_audit(btf, &mut settings);
     layout::resolve_iter(btf, &mut settings);

@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// One hook mode, instead of all
     #[arg(long)]
     mode: Option<Mode>,
+    /// One workload, instead of all: a quick look
+    #[arg(long, conflicts_with = "record")]
+    workload: Option<String>,
     /// Make what is measured the budget
     #[arg(long)]
     record: bool,
@@ -49,7 +52,8 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     for label in labels {
         let kernel = Kernel::find(label)?;
         for &mode in &modes {
-            let measurement = measure_step(&kernel, mode, &programs)?;
+            let workload = options.workload.as_deref();
+            let measurement = measure_step(&kernel, mode, workload, &programs)?;
             println!("\n{label} ({}), {mode}\n{measurement}", kernel.version());
             let (place, conditions) = (place(label, mode), Conditions::of_guest(&kernel)?);
             if options.record {
@@ -74,26 +78,37 @@ pub(super) fn programs() -> Result<Vec<vm::Program>> {
 pub(super) fn check(programs: &[vm::Program]) -> Result<Comparison> {
     let (label, mode) = CHECKED;
     let kernel = Kernel::find(label)?;
-    let measurement = measure_step(&kernel, mode, programs)?;
+    let measurement = measure_step(&kernel, mode, None, programs)?;
     let conditions = Conditions::of_guest(&kernel)?;
     let comparison = Budget::read()?.compare(&place(label, mode), &conditions, &measurement);
     println!("\n{comparison}");
     Ok(comparison)
 }
 
-fn measure_step(kernel: &Kernel, mode: Mode, programs: &[vm::Program]) -> Result<Measurement> {
+fn measure_step(
+    kernel: &Kernel,
+    mode: Mode,
+    workload: Option<&str>,
+    programs: &[vm::Program],
+) -> Result<Measurement> {
     let what = format!(
         "measuring on {} ({}), {mode}",
         kernel.label,
         kernel.version()
     );
-    command::step(&what, || measure(kernel, mode, programs))
+    command::step(&what, || measure(kernel, mode, workload, programs))
 }
 
 /// Measures in one guest.
-fn measure(kernel: &Kernel, mode: Mode, programs: &[vm::Program]) -> Result<Measurement> {
+fn measure(
+    kernel: &Kernel,
+    mode: Mode,
+    workload: Option<&str>,
+    programs: &[vm::Program],
+) -> Result<Measurement> {
     let name = format!("bench-{}-{mode}", kernel.label);
-    let command = vec![guest::PROGRAM.into(), mode.to_string().into()];
+    let mut command = vec![guest::PROGRAM.into(), mode.to_string().into()];
+    command.extend(workload.map(Into::into));
     let result = guest::measure(kernel, &name, programs, command, vm::MEMORY)?;
     Measurement::parse(&result)
 }
