@@ -58,6 +58,7 @@ pub fn context() -> Context {
                 ipv6: "fentry:ip6_send_skb".into(),
             },
             datagram_received: "fentry:skb_consume_udp".into(),
+            packet_received: "fentry:skb_free_datagram".into(),
             ..HookNames::default()
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data")]),
@@ -688,7 +689,7 @@ fn flows() -> [Connection; 2] {
         direction: Direction::Ingress,
         owner: None,
         owner_provenance: Provenance::Unknown,
-        opening: Opening::DatagramReceived,
+        opening: Opening::PacketReceived,
         cause: None,
         domain: None,
         ..udp.clone()

@@ -483,6 +483,9 @@ pub const FLOW_RECEIVED: u16 = 1;
 /// [`Header::flags`] of a [`Flow`] or a [`Dns`]: seen where no process is known; the task is zero.
 pub const FLOW_NO_TASK: u16 = 2;
 
+/// [`Header::flags`] of a [`Flow`]: the process wrote the first packet's IP header itself.
+pub const FLOW_OWN_HEADER: u16 = 8;
+
 /// The first datagram between a socket and a peer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

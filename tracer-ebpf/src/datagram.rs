@@ -11,7 +11,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray},
 };
 use tracer_common::record::{
-    DatagramClose, Endpoints, FLOW_NO_TASK, FLOW_RECEIVED, Flow, FlowKey, FlowTotals, kind,
+    DatagramClose, Endpoints, FLOW_NO_TASK, FLOW_OWN_HEADER, FLOW_RECEIVED, Flow, FlowKey,
+    FlowTotals, kind,
 };
 
 use crate::{
@@ -46,6 +47,8 @@ pub(crate) struct Datagram {
     pub(crate) bytes: u64,
     /// Payload of each that it is on the wire, in bytes; 0 if it is but one.
     pub(crate) segment: u16,
+    /// Whether the process wrote its IP header.
+    pub(crate) own_header: bool,
 }
 
 impl Datagram {
@@ -68,6 +71,7 @@ impl Datagram {
             received,
             bytes,
             segment: 0,
+            own_header: false,
         }
     }
 
@@ -194,23 +198,32 @@ fn tell(
     } else {
         FLOW_NO_TASK
     };
+    let written = if datagram.own_header {
+        FLOW_OWN_HEADER
+    } else {
+        0
+    };
     let mut told = false;
-    ring::submit(kind::FLOW, direction | known, |record: *mut Flow| {
-        // SAFETY: a reserved record.
-        unsafe {
-            (*record).key = datagram.key;
-            match owner {
-                Owner::Current => task::fill_current(&raw mut (*record).task)?,
-                Owner::Unknown => (&raw mut (*record).task).cast::<[u64; 7]>().write([0; 7]),
+    ring::submit(
+        kind::FLOW,
+        direction | known | written,
+        |record: *mut Flow| {
+            // SAFETY: a reserved record.
+            unsafe {
+                (*record).key = datagram.key;
+                match owner {
+                    Owner::Current => task::fill_current(&raw mut (*record).task)?,
+                    Owner::Unknown => (&raw mut (*record).task).cast::<[u64; 7]>().write([0; 7]),
+                }
+                fill(&raw mut (*record).endpoints)?;
+                (*record).bytes = datagram.bytes;
+                (*record).packets = datagram.packets() as u32;
+                (*record).padding = 0;
             }
-            fill(&raw mut (*record).endpoints)?;
-            (*record).bytes = datagram.bytes;
-            (*record).packets = datagram.packets() as u32;
-            (*record).padding = 0;
-        }
-        told = true;
-        Some(())
-    });
+            told = true;
+            Some(())
+        },
+    );
     told
 }
 

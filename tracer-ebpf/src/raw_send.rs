@@ -82,14 +82,23 @@ fn tell_pushed(
 ) -> Option<()> {
     let inet = Remote(address as *const u8);
     let bytes = inet.load::<u32>(layout!(inet_cork_length))?;
-    tell(address, socket, &ends()?, bytes)
+    tell(address, socket, &ends()?, bytes, false)
 }
 
 /// Tells of what follows the IP header.
 #[inline(always)]
-fn tell(address: u64, socket: impl Source, ends: &Ends, bytes: u32) -> Option<()> {
+fn tell(
+    address: u64,
+    socket: impl Source,
+    ends: &Ends,
+    bytes: u32,
+    own_header: bool,
+) -> Option<()> {
     let protocol = socket.load(layout!(sock_protocol))?;
-    let datagram = Datagram::new(address, protocol, false, ends, bytes.into());
+    let datagram = Datagram {
+        own_header,
+        ..Datagram::new(address, protocol, false, ends, bytes.into())
+    };
     let fill = |to| ends.fill(socket, false, to);
     datagram::count(&datagram, Owner::Current, fill);
     Some(())
@@ -202,7 +211,7 @@ fn tell_written<const IPV4: bool>(socket: u64, message: u64, length: u32) -> Opt
     let packet = Iter::of(message as *const u8)?.behind(length)?;
     let ends = Ends::without_ports(&Written(packet.address), IPV4)?;
     let bytes = length.saturating_sub(ends.headers);
-    tell(socket, Remote(socket as *const u8), &ends, bytes)
+    tell(socket, Remote(socket as *const u8), &ends, bytes, true)
 }
 
 /// A packet in the memory of the current process, by its address.

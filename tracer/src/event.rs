@@ -492,6 +492,8 @@ pub struct Flow {
     pub endpoints: Endpoints,
     /// Whether it came, rather than being sent.
     pub received: bool,
+    /// Whether the process wrote its IP header itself.
+    pub own_header: bool,
     /// Its payload, in bytes.
     pub bytes: u64,
     /// How many datagrams it was on the wire.

@@ -81,6 +81,12 @@ pub enum Opening {
     DatagramSent,
     /// The hook on datagrams that come.
     DatagramReceived,
+    /// The hook on packets that a ping socket or a raw one sends.
+    PacketSent,
+    /// The hook on packets whose IP header the process writes.
+    PacketWritten,
+    /// The hook on packets that come to such a socket.
+    PacketReceived,
 }
 
 /// A TCP connection, or a flow of datagrams, from one socket's side.

@@ -326,15 +326,28 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         ipv6: nth(Moment::ConnectErrorV6, wanted, 0),
     };
     let at_accept = |point| !matches!(point, Point::Cgroup(_) | Point::Tracepoint(..));
-    let is_sent = |point: Point| {
-        point
-            .function()
-            .is_some_and(|name| name.ends_with("_send_skb"))
-            || point == Point::Cgroup("skb_egress")
+    let of_datagrams = |ipv4: &str, ipv6: &str, packets: &str| {
+        // One cgroup program sees all packets of a direction.
+        let name = |function: &str| {
+            let way = choice(Moment::Datagram).and_then(|choice| choice.way);
+            let points = way
+                .map_or(&[][..], |way| way.hooks)
+                .iter()
+                .map(|hook| hook.point);
+            let is_it = |point: &Point| match point {
+                Point::Cgroup(name) => *name == packets,
+                point => point.function() == Some(function),
+            };
+            let hook = points.into_iter().find(is_it);
+            hook.map_or_else(String::new, |point| point.to_string())
+        };
+        ByFamily {
+            ipv4: name(ipv4),
+            ipv6: name(ipv6),
+        }
     };
-    let is_received = |point: Point| {
-        point.function() == Some("skb_consume_udp") || point == Point::Cgroup("skb_ingress")
-    };
+    let sent = |ipv4, ipv6| of_datagrams(ipv4, ipv6, "skb_egress");
+    let received = |function| of_datagrams(function, function, "skb_ingress").ipv4;
     HookNames {
         connect: choice(Moment::Connect).map_or_else(String::new, describe),
         accept: nth(Moment::Accept, at_accept, 0),
@@ -352,14 +365,10 @@ fn hook_names(choices: &[Choice]) -> HookNames {
         attempt: by_family(cgroup),
         state: nth(Moment::State, |_| true, 0),
         inventory: "iter:task_file".to_owned(),
-        datagram_sent: ByFamily {
-            ipv4: nth(Moment::Datagram, is_sent, 0),
-            // One cgroup program sees both.
-            ipv6: match nth(Moment::Datagram, is_sent, 1) {
-                none if none.is_empty() => nth(Moment::Datagram, is_sent, 0),
-                own => own,
-            },
-        },
-        datagram_received: nth(Moment::Datagram, is_received, 0),
+        datagram_sent: sent("ip_send_skb", "ip6_send_skb"),
+        datagram_received: received("skb_consume_udp"),
+        packet_sent: sent("ip_push_pending_frames", "ip6_push_pending_frames"),
+        packet_written: sent("raw_sendmsg", "rawv6_sendmsg"),
+        packet_received: received("skb_free_datagram"),
     }
 }

@@ -60,9 +60,7 @@ fn costs(mode: &str, only: Option<&str>) -> Result<Value> {
     }
     eprintln!("starting the tracer");
     let daemon = Daemon::start(mode, &[])?;
-    results
-        .0
-        .insert("idle".to_owned(), json!(daemon.idle()?));
+    results.0.insert("idle".to_owned(), json!(daemon.idle()?));
     daemon.end(&[])?;
     results.beside(mode, &UNDISTURBED, &mut workloads)?;
     let workload = Workload::process_with_one_event();

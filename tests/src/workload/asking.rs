@@ -50,11 +50,12 @@ fn answer_streams(listener: &TcpListener) -> Result<()> {
     Ok(())
 }
 
-/// `None` for a name that begins with `silent`.
-fn answer_to(question: &[u8]) -> Option<Vec<u8>> {
-    let first = question.get(13..)?;
-    let is = |label: &[u8]| first.starts_with(label);
-    let kind = u16::from_be_bytes(question[question.len() - 4..][..2].try_into().ok()?);
+/// `None` for a name that begins with `silent`. Whatever follows the question, as EDNS does, is left out.
+fn answer_to(message: &[u8]) -> Option<Vec<u8>> {
+    let name = message.get(12..)?.iter().position(|&byte| byte == 0)?;
+    let question = message.get(..12 + name + 5)?;
+    let is = |label: &[u8]| question[13..].starts_with(label);
+    let kind = u16::from_be_bytes(question[12 + name + 1..][..2].try_into().ok()?);
     let (flags, answers): (u16, u16) = match () {
         () if is(b"silent") => return None,
         () if is(b"missing") => (0x8183, 0),
@@ -137,6 +138,13 @@ pub(super) fn ask(arguments: &[OsString]) -> Result<()> {
                 &[question(1, name, A), question(2, name, AAAA)],
             )?;
         }
+        "two-sockets" => std::thread::scope(|scope| {
+            let both = [A, AAAA].map(|kind| {
+                scope.spawn(move || by_datagram(server, true, &[question(kind, name, kind)]))
+            });
+            let mut asked = both.into_iter().map(|one| one.join().expect("no panic"));
+            asked.try_for_each(|one| one)
+        })?,
         "unheard" => {
             let socket = UdpSocket::bind((server.ip(), 0))?;
             socket.send_to(&question(9, name, A), server)?;

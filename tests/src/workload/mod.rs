@@ -103,7 +103,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("raw-socket-through-uring", raw_sockets::through_io_uring),
     ("exit", running::exit),
     ("wait", running::wait),
-    ("without-btf", running::without_btf),
+    ("with-mount", running::with_mount),
 ];
 
 /// Runs a workload and ends the process, if its arguments ask for that. A test binary calls this

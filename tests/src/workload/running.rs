@@ -22,11 +22,11 @@ pub(super) fn wait(_: &[OsString]) -> Result<()> {
     wait_for_go()
 }
 
-/// Becomes a command that finds no type information of the kernel. Arguments: an empty directory to
-/// mount over it, and the command.
-pub(super) fn without_btf(arguments: &[OsString]) -> Result<()> {
-    let [empty, program, arguments @ ..] = arguments else {
-        anyhow::bail!("a directory and a command are missing")
+/// Becomes a command for which one file or directory is in the place of another. Arguments: what, where, and
+/// the command.
+pub(super) fn with_mount(arguments: &[OsString]) -> Result<()> {
+    let [what, place, program, arguments @ ..] = arguments else {
+        anyhow::bail!("what to mount, where, and a command are missing")
     };
     // SAFETY: a new mount namespace also unshares the working directory, which no other thread
     // of this single-threaded process relies on.
@@ -36,6 +36,6 @@ pub(super) fn without_btf(arguments: &[OsString]) -> Result<()> {
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )?;
-    mount_bind(empty, "/sys/kernel/btf")?;
+    mount_bind(what, place)?;
     Err(Command::new(program).args(arguments).exec()).context("exec")
 }

@@ -249,6 +249,23 @@ fn a_raw_socket_that_writes_ip_headers_has_a_flow() {
 
 /// One flow begins and ends, with what the workload says that it carried; none where the mode tells none.
 #[track_caller]
+/// The hook that sees it send.
+fn sender(way: &str) -> String {
+    let function = match way {
+        "own-header" => "raw_sendmsg",
+        "ping-v6" | "raw-v6" => "ip6_push_pending_frames",
+        _ => "ip_push_pending_frames",
+    };
+    let kind = match environment::hook_mode() {
+        HookMode::Tracepoint => return "cgroup:skb_egress".to_owned(),
+        HookMode::Kprobe if way == "own-header" => "kretprobe",
+        HookMode::Kprobe => "kprobe",
+        HookMode::Fentry if way == "own-header" => "fexit",
+        HookMode::Fentry => "fentry",
+    };
+    format!("{kind}:{function}")
+}
+
 fn expect_flow_without_ports(way: &str, transport: Option<&str>, number: &str) {
     let ((pid, fact), events) =
         common::observe(|| workload::run("datagrams-without-ports", &[way]));
@@ -262,6 +279,7 @@ fn expect_flow_without_ports(way: &str, transport: Option<&str>, number: &str) {
     let [start, end] = flows[..] else {
         panic!("a start and an end of one flow: {flows:#?}")
     };
+    let hook = sender(way);
     for event in [start, end] {
         match transport {
             Some(name) => event.expect("/network/transport", name),
@@ -270,6 +288,7 @@ fn expect_flow_without_ports(way: &str, transport: Option<&str>, number: &str) {
         event.expect("/network/direction", "egress");
         let provenance = if is_owned { "kernel" } else { "unknown" };
         event.expect("/tracer/owner_provenance", provenance);
+        event.expect("/tracer/hook", hook.as_str());
         for absent in ["/source/port", "/destination/port", "/network/community_id"] {
             event.expect_absent(absent);
         }

@@ -1,10 +1,13 @@
 //! Names that processes ask for, and the connections that follow.
 
+use std::process::Stdio;
+
 use tests::event::Event;
 use tests::expectations::{only, port, select};
-use tests::facts;
+use tests::http::OneAnswer;
 use tests::suite::Fact;
 use tests::workload::{self, Workload};
+use tests::{command, facts};
 
 use crate::common;
 
@@ -14,6 +17,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_question_of_an_unconnected_socket_is_told_with_its_answer,
         a_question_over_ipv6_is_told_with_its_answer,
         questions_for_both_families_at_once_are_two_look_ups,
+        questions_of_two_sockets_at_once_are_two_look_ups,
         a_name_that_does_not_exist_is_told_so,
         a_question_that_nobody_answers_is_told_as_timed_out,
         a_question_over_a_stream_is_told_with_its_answer,
@@ -21,6 +25,10 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_question_in_two_writes_is_told_with_its_answer,
         a_question_in_two_parts_is_told_with_its_answer,
         an_answer_that_is_peeked_at_and_read_at_once_is_told_once,
+        dig_is_told_with_what_it_asks,
+        dig_over_a_stream_is_told_with_what_it_asks,
+        getent_is_told_with_what_it_asks,
+        curl_is_told_with_what_it_asks_and_connects_to_it,
     ]
 }
 
@@ -109,7 +117,17 @@ fn an_answer_that_is_peeked_at_and_read_at_once_is_told_once() {
 }
 
 fn questions_for_both_families_at_once_are_two_look_ups() {
-    let asked = ask("both-families", SERVER, "both.test");
+    expect_both_families("both-families", "both.test");
+}
+
+/// As Go's own resolver does.
+fn questions_of_two_sockets_at_once_are_two_look_ups() {
+    expect_both_families("two-sockets", "two.test");
+}
+
+#[track_caller]
+fn expect_both_families(way: &str, name: &str) {
+    let asked = ask(way, SERVER, name);
     let mut kinds: Vec<_> = asked
         .lookups
         .iter()
@@ -117,7 +135,7 @@ fn questions_for_both_families_at_once_are_two_look_ups() {
         .collect();
     kinds.sort_unstable();
     assert_eq!(kinds, ["A", "AAAA"]);
-    asked.connection.expect("/destination/domain", "both.test");
+    asked.connection.expect("/destination/domain", name);
 }
 
 fn a_name_that_does_not_exist_is_told_so() {
@@ -146,4 +164,69 @@ fn a_question_that_nobody_answers_is_told_as_timed_out() {
     lookup.expect("/dns/question/name", "silent.test");
     lookup.expect("/event/outcome", "failure");
     lookup.expect("/error/code", "ETIMEDOUT");
+}
+
+/// Runs a program for which `SERVER` is the name server. What it asked for, and all events.
+#[track_caller]
+fn resolve(name: &str, transport: &str, program: &[&str]) -> (Event, Vec<Event>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let servers = directory.path().join("resolv.conf");
+    std::fs::write(&servers, format!("nameserver {SERVER}\n")).expect("a file");
+    let servers = servers.to_str().expect("its name is UTF-8");
+    let arguments = [&[servers, "/etc/resolv.conf"], program].concat();
+    let (finished, events) = common::observe(|| {
+        let mut answering = Workload::start("answer", &[SERVER]);
+        answering.fact();
+        let finished =
+            command::run(workload::command("with-mount", &arguments).stdout(Stdio::piped()));
+        answering.finish();
+        finished
+    });
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let lookups = events.iter().filter(|event| {
+        event.action() == "dns_lookup" && event.get("/dns/question/name") == Some(&name.into())
+    });
+    let lookups = lookups.collect::<Vec<_>>();
+    let [lookup] = lookups[..] else {
+        panic!("one look-up rather than {lookups:#?}")
+    };
+    lookup.expect("/process/name", program[0]);
+    lookup.expect("/process/args", program);
+    lookup.expect("/dns/question/type", "A");
+    lookup.expect("/dns/response_code", "NOERROR");
+    lookup.expect("/dns/resolved_ip", serde_json::json!(["127.0.0.1"]));
+    lookup.expect("/destination/ip", SERVER);
+    lookup.expect("/network/transport", transport);
+    (lookup.clone(), events)
+}
+
+fn dig_is_told_with_what_it_asks() {
+    resolve("dig.test", "udp", &["dig", "+short", "dig.test"]);
+}
+
+fn dig_over_a_stream_is_told_with_what_it_asks() {
+    let program = ["dig", "+short", "+tcp", "dig-stream.test"];
+    resolve("dig-stream.test", "tcp", &program);
+}
+
+fn getent_is_told_with_what_it_asks() {
+    resolve("getent.test", "udp", &["getent", "ahostsv4", "getent.test"]);
+}
+
+fn curl_is_told_with_what_it_asks_and_connects_to_it() {
+    let server = OneAnswer::listen();
+    let port = server.address.port();
+    let url = format!("http://curl.test:{port}/");
+    let answering = std::thread::spawn(move || server.answer());
+    let program = ["curl", "-4sS", "--noproxy", "*", &url];
+    let (lookup, events) = resolve("curl.test", "udp", &program);
+    answering.join().expect("it answers");
+    let curl = lookup.pid().expect("it has an owner");
+    let connections = select(&events, "connection_opened", curl);
+    let [connection] = connections[..] else {
+        panic!("one connection rather than {connections:#?}")
+    };
+    connection.expect("/destination/port", port);
+    connection.expect("/destination/domain", "curl.test");
+    connection.expect("/tracer/provenance/destination.domain", "process");
 }

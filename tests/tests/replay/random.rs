@@ -187,6 +187,7 @@ impl Dice {
             task: self.state.is_multiple_of(2).then(|| self.task()),
             endpoints,
             received: self.start > 1,
+            own_header: false,
             bytes: 10,
             packets: 1,
         }

@@ -345,6 +345,7 @@ fn opening(opening: Opening) -> &'static str {
         Opening::State => "state",
         Opening::Inventory => "inventory",
         Opening::DatagramSent | Opening::DatagramReceived => "datagram",
+        Opening::PacketSent | Opening::PacketWritten | Opening::PacketReceived => "packet",
     }
 }
 

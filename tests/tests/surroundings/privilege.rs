@@ -93,8 +93,9 @@ fn root_without_net_admin_learns_that_it_is_missing() {
 fn a_kernel_without_btf_is_named_with_what_to_do() {
     let empty = tempfile::tempdir().expect("a temporary directory");
     let tracer = environment::tracer_bin();
-    let paths = [empty.path(), &tracer].map(|path| path.to_str().expect("paths here are UTF-8"));
-    let mut command = workload::command("without-btf", &paths);
+    let [empty, tracer] =
+        [empty.path(), &tracer].map(|path| path.to_str().expect("paths here are UTF-8"));
+    let mut command = workload::command("with-mount", &[empty, "/sys/kernel/btf", tracer]);
     command.args(run_arguments());
     expect_failure(
         &mut command,

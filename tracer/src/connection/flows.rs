@@ -58,6 +58,7 @@ struct Entry {
     pair: Pair,
     endpoints: Endpoints,
     direction: Direction,
+    opening: Opening,
     owner: Option<Owner>,
     /// Where the owner is known from.
     owner_provenance: Provenance,
@@ -188,6 +189,7 @@ impl FlowTable {
             } else {
                 Direction::Egress
             },
+            opening: opening(first),
             owner: None,
             owner_provenance: Provenance::Unknown,
             key: first.key,
@@ -471,10 +473,7 @@ impl Entry {
             direction: self.direction,
             owner: owner.map(|owner| owner.at_open.key),
             owner_provenance: self.owner_provenance,
-            opening: match self.direction {
-                Direction::Ingress => Opening::DatagramReceived,
-                Direction::Egress | Direction::Unknown => Opening::DatagramSent,
-            },
+            opening: self.opening,
             peer: None,
             opened_at: Some(self.begun_at),
             existing: false,
@@ -482,6 +481,17 @@ impl Entry {
             mptcp: false,
             domain: None,
         }
+    }
+}
+
+/// Which hook saw it.
+fn opening(first: &FirstDatagram) -> Opening {
+    match (first.received, first.protocol == Protocol::UDP) {
+        (true, true) => Opening::DatagramReceived,
+        (true, false) => Opening::PacketReceived,
+        (false, true) => Opening::DatagramSent,
+        (false, false) if first.own_header => Opening::PacketWritten,
+        (false, false) => Opening::PacketSent,
     }
 }
 

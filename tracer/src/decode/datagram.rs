@@ -19,6 +19,7 @@ pub(super) fn flow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
         task: known(flags, &part(bytes, offset_of!(record::Flow, task))),
         endpoints: of_datagram(ends)?,
         received: flags & record::FLOW_RECEIVED != 0,
+        own_header: flags & record::FLOW_OWN_HEADER != 0,
         bytes: field!(bytes, record::Flow, bytes),
         packets: field!(bytes, record::Flow, packets),
     });

@@ -33,6 +33,12 @@ pub struct HookNames {
     pub datagram_sent: ByFamily,
     /// Datagrams that come.
     pub datagram_received: String,
+    /// Packets that ping sockets and raw ones send.
+    pub packet_sent: ByFamily,
+    /// Packets whose IP header the process writes.
+    pub packet_written: ByFamily,
+    /// Packets that come to such a socket.
+    pub packet_received: String,
 }
 
 /// A hook for sockets of each family.
@@ -66,6 +72,9 @@ impl HookNames {
             Opening::Inventory => &self.inventory,
             Opening::DatagramSent => self.datagram_sent.of(ipv6),
             Opening::DatagramReceived => &self.datagram_received,
+            Opening::PacketSent => self.packet_sent.of(ipv6),
+            Opening::PacketWritten => self.packet_written.of(ipv6),
+            Opening::PacketReceived => &self.packet_received,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())
     }

@@ -4,13 +4,15 @@ use super::{Item, Scope, apt};
 use crate::paths;
 
 /// Program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("bash", "bash"),
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),
+    ("dig", "bind9-dnsutils"),
+    ("getent", "libc-bin"),
     ("ldd", "libc-bin"),
     ("podman", "podman"),
     ("runc", "runc"),

@@ -15,8 +15,9 @@ use crate::setup::kernels::Kernel;
 use crate::{command, paths};
 
 /// What the guest has of this machine's programs; busybox fills in for the others.
-const PROGRAMS: [&str; 12] = [
-    "sh", "bash", "cat", "curl", "env", "ip", "ls", "setsid", "sleep", "ss", "true", "uname",
+const PROGRAMS: [&str; 14] = [
+    "sh", "bash", "cat", "curl", "dig", "env", "getent", "ip", "ls", "setsid", "sleep", "ss",
+    "true", "uname",
 ];
 
 /// Modules that a socket's inventory or a test's network needs, or that connect by themselves, where they
@@ -70,7 +71,12 @@ impl Initramfs {
         for directory in ["dev", "proc", "sys", "tmp", "run", "root", "var/tmp"] {
             root.archive.directory(&Path::new("/").join(directory))?;
         }
-        for (file, contents) in [("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS)] {
+        for (file, contents) in [
+            ("passwd", PASSWD),
+            ("group", GROUP),
+            ("hosts", HOSTS),
+            ("resolv.conf", ""),
+        ] {
             root.archive
                 .file(&Path::new("/etc").join(file), contents.as_bytes())?;
         }

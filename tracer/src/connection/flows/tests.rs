@@ -148,6 +148,7 @@ impl Bench {
                     ipv6_socket: false,
                 },
                 received: datagram.received,
+                own_header: false,
                 bytes: 10,
                 packets: 1,
             });

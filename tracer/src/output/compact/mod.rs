@@ -22,7 +22,7 @@ use super::{Context, Format, names, protocol, text};
 use crate::clock::DayClock;
 use crate::dns::names::KnownFrom;
 use crate::dns::record::type_name;
-use crate::event::{Errno, FlowTotals, Name, RawFamily};
+use crate::event::{Errno, FlowTotals, Name, Protocol, RawFamily};
 use crate::observation::{FlowStage, Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
 use crate::process::cgroup::Cgroup;
@@ -171,6 +171,7 @@ impl Compact {
         }
         let duration = record.duration_ns.map(quantity::duration);
         if let Some((FlowStage::Info | FlowStage::End, totals)) = record.flow {
+            write_flow_protocol(record, out);
             write_flow(&totals, out);
             out.extend_from_slice(b" in ");
         } else if let Some(totals) = record.totals {
@@ -332,6 +333,22 @@ impl Format for Compact {
             out.pop();
         }
         out.push(b'\n');
+    }
+}
+
+/// What it speaks, unless that is UDP and nothing more is known of it.
+fn write_flow_protocol(record: &Record<'_>, out: &mut Vec<u8>) {
+    let Some(number) = record.connection.map(|connection| connection.protocol) else {
+        return;
+    };
+    match (
+        protocol::probable(number, &record.ends()),
+        protocol::of(number),
+    ) {
+        (Some(probable), _) => write_all(out, format_args!("{probable}?  ")),
+        (None, _) if number == Protocol::UDP => {}
+        (None, Some(name)) => write_all(out, format_args!("{name}  ")),
+        (None, None) => write_all(out, format_args!("protocol {}  ", number.0)),
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Added {
     pub(super) flag: Option<&'static str>,
     /// Where the name of the destination is known from.
     pub(super) domain: Option<KnownFrom>,
+    /// Whether the protocol is known by its port alone.
+    pub(super) probable_protocol: bool,
 }
 
 impl Marks {
@@ -32,11 +34,15 @@ impl Marks {
         if !self.flags.is_empty() || added.flag.is_some() {
             self.write_flags(added.flag, tracer);
         }
-        if !self.provenance.is_empty() || added.domain.is_some() {
+        if !self.provenance.is_empty() || added.domain.is_some() || added.probable_protocol {
             tracer.object(key!("provenance"), |object| {
                 object.members(&self.provenance);
                 if let Some(known_from) = added.domain {
                     object.word(key!("destination.domain"), names::known_from(known_from));
+                }
+                if added.probable_protocol {
+                    let inferred = names::provenance(Provenance::Inferred);
+                    object.word(key!("network.protocol"), inferred);
                 }
             });
         }

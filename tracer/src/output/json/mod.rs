@@ -22,9 +22,9 @@ use self::object::{Key, Object, key, write_list};
 use self::process::Processes;
 use self::standing::Standings;
 use super::action::{Action, Aspect};
-use super::names;
 use super::record::{End, Ends, Record};
 use super::{Context, Format};
+use super::{names, protocol};
 use crate::clock::UtcClock;
 use crate::dns::names::Domain;
 use crate::event::{Errno, Protocol};
@@ -96,18 +96,20 @@ impl Json {
             return;
         };
         let ends = &record.ends();
-        let (protocol, direction, v4) =
-            (connection.protocol, connection.direction, record.is_ipv4());
+        let (number, direction, v4) = (connection.protocol, connection.direction, record.is_ipv4());
         let other;
-        let begun = match USUAL.iter().position(|&usual| usual == protocol) {
+        let begun = match USUAL.iter().position(|&usual| usual == number) {
             Some(place) => &self.networks[place][direction as usize][usize::from(v4)],
             None => {
-                other = network(protocol, direction, v4);
+                other = network(number, direction, v4);
                 &other
             }
         };
         let mut network = line.begun(begun);
-        if let Some(id) = self.community_id(protocol, ends) {
+        if let Some(probable) = protocol::probable(number, ends) {
+            network.word(key!("protocol"), probable);
+        }
+        if let Some(id) = self.community_id(number, ends) {
             network.word(key!("community_id"), id);
         }
         network.end();
@@ -279,13 +281,15 @@ impl Format for Json {
 
 /// What the line says beyond what is known of the process.
 fn added(record: &Record<'_>) -> Added {
-    let domain = record
-        .connection
-        .and_then(|connection| connection.domain.as_ref());
+    let connection = record.connection;
+    let domain = connection.and_then(|connection| connection.domain.as_ref());
+    let is_probable =
+        connection.is_some_and(|it| protocol::probable(it.protocol, &record.ends()).is_some());
     let by_resolver = record.lookup.is_some_and(|lookup| lookup.by_resolver);
     Added {
         flag: by_resolver.then_some("resolver"),
         domain: domain.map(|domain| domain.known_from),
+        probable_protocol: is_probable,
     }
 }
 
@@ -313,7 +317,7 @@ fn network(protocol: Protocol, direction: Direction, is_ipv4: bool) -> Vec<u8> {
     let mut text = Vec::new();
     let mut line = Object::members_only(&mut text);
     let mut network = Object::begin(line.key(key!("network")));
-    if let Some(name) = super::protocol::of(protocol) {
+    if let Some(name) = protocol::of(protocol) {
         network.word(key!("transport"), name);
     }
     if protocol != Protocol::TCP {

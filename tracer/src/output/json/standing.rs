@@ -9,7 +9,7 @@ use crate::output::names::{self, HookNames};
 use crate::process::image::Provenance;
 
 const STATES: usize = ConnState::OTH as usize + 2;
-const OPENINGS: usize = Opening::DatagramReceived as usize + 1;
+const OPENINGS: usize = Opening::PacketReceived as usize + 1;
 const FAMILIES: usize = 2;
 const PROVENANCES: usize = Provenance::Unknown as usize + 1;
 
