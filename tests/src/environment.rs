@@ -106,6 +106,11 @@ pub fn starts() -> u32 {
     number("TRACER_STARTS", 1)
 }
 
+/// `TRACER_BY_MODE`: whether only what the hook mode decides is to be tested.
+pub fn by_mode_alone() -> bool {
+    env::var_os("TRACER_BY_MODE").is_some_and(|value| value == "1")
+}
+
 fn number<T: FromStr>(variable: &str, default: T) -> T {
     env::var(variable).map_or(default, |word| {
         let number = word.parse().ok();

@@ -166,9 +166,14 @@ fn a_question_that_nobody_answers_is_told_as_timed_out() {
     lookup.expect("/error/code", "ETIMEDOUT");
 }
 
-/// Runs a program for which `SERVER` is the name server. What it asked for, and all events.
+/// Most questions, and their answer.
+const OVER_UDP: [&str; 3] = ["udp", "A", "127.0.0.1"];
+
+/// Runs a program for which `SERVER` is the name server. What it asked for: over which transport, for what kind
+/// of address, and the answer; and all events.
 #[track_caller]
-fn resolve(name: &str, transport: &str, program: &[&str]) -> (Event, Vec<Event>) {
+fn resolve(name: &str, expected: [&str; 3], program: &[&str]) -> (Event, Vec<Event>) {
+    let [transport, kind, address] = expected;
     let directory = tempfile::tempdir().expect("a directory");
     let servers = directory.path().join("resolv.conf");
     std::fs::write(&servers, format!("nameserver {SERVER}\n")).expect("a file");
@@ -192,25 +197,27 @@ fn resolve(name: &str, transport: &str, program: &[&str]) -> (Event, Vec<Event>)
     };
     lookup.expect("/process/name", program[0]);
     lookup.expect("/process/args", program);
-    lookup.expect("/dns/question/type", "A");
+    lookup.expect("/dns/question/type", kind);
     lookup.expect("/dns/response_code", "NOERROR");
-    lookup.expect("/dns/resolved_ip", serde_json::json!(["127.0.0.1"]));
+    lookup.expect("/dns/resolved_ip", serde_json::json!([address]));
     lookup.expect("/destination/ip", SERVER);
     lookup.expect("/network/transport", transport);
     (lookup.clone(), events)
 }
 
 fn dig_is_told_with_what_it_asks() {
-    resolve("dig.test", "udp", &["dig", "+short", "dig.test"]);
+    resolve("dig.test", OVER_UDP, &["dig", "+short", "dig.test"]);
 }
 
 fn dig_over_a_stream_is_told_with_what_it_asks() {
     let program = ["dig", "+short", "+tcp", "dig-stream.test"];
-    resolve("dig-stream.test", "tcp", &program);
+    resolve("dig-stream.test", ["tcp", "A", "127.0.0.1"], &program);
 }
 
+/// It asks for an IPv6 address first, and is content with that.
 fn getent_is_told_with_what_it_asks() {
-    resolve("getent.test", "udp", &["getent", "ahostsv4", "getent.test"]);
+    let program = ["getent", "hosts", "getent.test"];
+    resolve("getent.test", ["udp", "AAAA", "::1"], &program);
 }
 
 fn curl_is_told_with_what_it_asks_and_connects_to_it() {
@@ -219,7 +226,7 @@ fn curl_is_told_with_what_it_asks_and_connects_to_it() {
     let url = format!("http://curl.test:{port}/");
     let answering = std::thread::spawn(move || server.answer());
     let program = ["curl", "-4sS", "--noproxy", "*", &url];
-    let (lookup, events) = resolve("curl.test", "udp", &program);
+    let (lookup, events) = resolve("curl.test", OVER_UDP, &program);
     answering.join().expect("it answers");
     let curl = lookup.pid().expect("it has an owner");
     let connections = select(&events, "connection_opened", curl);

@@ -1,9 +1,9 @@
 //! What the tracer says about processes and connections on a real kernel, in one hook mode.
 //!
-//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`,
-//! `TRACER_PROCESSES`, `TRACER_EXECS`, `TRACER_VM` (see `tests::environment`), and root. Without a hook mode every test is listed as ignored. Ground
-//! truth comes from the workloads, which are processes of this same binary. Most tests look at one
-//! common run, because starting a tracer costs seconds on an emulated machine.
+//! In: `TRACER_BIN`, `TRACER_HOOK_MODE`, `TRACER_CONNECTIONS`, `TRACER_MIX`, `TRACER_PROCESSES`, `TRACER_EXECS`,
+//! `TRACER_VM`, `TRACER_BY_MODE` (see `tests::environment`), and root. Without a hook mode every test is listed
+//! as ignored. Ground truth comes from the workloads, which are processes of this same binary. Most tests look
+//! at one common run, because starting a tracer costs seconds on an emulated machine.
 
 mod belonging;
 mod birth;
@@ -55,9 +55,11 @@ fn main() -> ExitCode {
     // thread that started it: the common run must not.
     arguments.test_threads = Some(1);
     let can_run = environment::hook_mode_if_any().is_some();
-    let subjects = subjects().into_iter();
-    let trials = subjects
-        .flat_map(|(subject, facts)| suite::trials(subject, facts, can_run))
+    let is_wanted = |decided| decided == By::Mode || !environment::by_mode_alone();
+    let trials = subjects()
+        .into_iter()
+        .filter(|(_, decided, _)| is_wanted(*decided))
+        .flat_map(|(subject, _, facts)| suite::trials(subject, facts, can_run))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     common::abandon();
@@ -67,45 +69,54 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
+/// What decides whether the tests of a subject pass, beside the daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The kernel, and the hook mode.
+    Mode,
+    /// The kernel: every mode has the same hooks for it, or none.
+    Kernel,
+}
+
 /// The common run's own end comes after everything that looks at it.
-fn subjects() -> Vec<(&'static str, Vec<Fact>)> {
+fn subjects() -> Vec<(&'static str, By, Vec<Fact>)> {
     vec![
-        ("lineage", lineage::facts()),
-        ("birth", birth::facts()),
-        ("ledger", ledger::facts()),
-        ("failures", failures::facts()),
-        ("ownership", ownership::facts()),
-        ("io_uring", io_uring::facts()),
-        ("fast_open", fast_open::facts()),
-        ("mptcp", mptcp::facts()),
-        ("kernel_owned", kernel_owned::facts()),
-        ("datagrams", datagrams::facts()),
-        ("lookups", lookups::facts()),
-        ("passed", passed::facts()),
-        ("listeners", listeners::facts()),
-        ("processes", processes::facts()),
-        ("executed", executed::facts()),
-        ("hostile", hostile::facts()),
-        ("cause", cause::facts()),
-        ("belonging", belonging::facts()),
-        ("containers", containers::facts()),
-        ("files", files::facts()),
-        ("resets", resets::facts()),
-        ("raw_sockets", raw_sockets::facts()),
-        ("metrics", metrics::facts()),
-        ("own_traffic", own_traffic::facts()),
-        ("daemon", ss::facts_of_the_daemon()),
-        ("tree", tree::facts()),
-        ("secrets", secrets::facts()),
-        ("common", common::facts()),
-        ("floods", datagrams::facts_of_floods()),
-        ("mix", mix::facts()),
-        ("crowds", crowds::facts()),
-        ("races", races::facts()),
-        ("doctor", doctor::facts()),
-        ("trace", trace::facts()),
-        ("endings", endings::facts()),
-        ("existing", existing::facts()),
-        ("ss", ss::facts()),
+        ("lineage", By::Mode, lineage::facts()),
+        ("birth", By::Kernel, birth::facts()),
+        ("ledger", By::Mode, ledger::facts()),
+        ("failures", By::Mode, failures::facts()),
+        ("ownership", By::Mode, ownership::facts()),
+        ("io_uring", By::Mode, io_uring::facts()),
+        ("fast_open", By::Mode, fast_open::facts()),
+        ("mptcp", By::Mode, mptcp::facts()),
+        ("kernel_owned", By::Mode, kernel_owned::facts()),
+        ("datagrams", By::Mode, datagrams::facts()),
+        ("lookups", By::Mode, lookups::facts()),
+        ("passed", By::Mode, passed::facts()),
+        ("listeners", By::Mode, listeners::facts()),
+        ("processes", By::Kernel, processes::facts()),
+        ("executed", By::Kernel, executed::facts()),
+        ("hostile", By::Kernel, hostile::facts()),
+        ("cause", By::Mode, cause::facts()),
+        ("belonging", By::Kernel, belonging::facts()),
+        ("containers", By::Kernel, containers::facts()),
+        ("files", By::Kernel, files::facts()),
+        ("resets", By::Mode, resets::facts()),
+        ("raw_sockets", By::Mode, raw_sockets::facts()),
+        ("metrics", By::Kernel, metrics::facts()),
+        ("own_traffic", By::Mode, own_traffic::facts()),
+        ("daemon", By::Kernel, ss::facts_of_the_daemon()),
+        ("tree", By::Kernel, tree::facts()),
+        ("secrets", By::Kernel, secrets::facts()),
+        ("common", By::Mode, common::facts()),
+        ("floods", By::Mode, datagrams::facts_of_floods()),
+        ("mix", By::Mode, mix::facts()),
+        ("crowds", By::Kernel, crowds::facts()),
+        ("races", By::Kernel, races::facts()),
+        ("doctor", By::Mode, doctor::facts()),
+        ("trace", By::Kernel, trace::facts()),
+        ("endings", By::Kernel, endings::facts()),
+        ("existing", By::Mode, existing::facts()),
+        ("ss", By::Kernel, ss::facts()),
     ]
 }

@@ -59,8 +59,9 @@ fn in_cell(
     let verdict = match &cell.offer {
         Offer::Refused(reason) => Verdict::Refused(reason.clone()),
         Offer::Full if extent == Extent::Ci => Verdict::Left,
-        Offer::Always | Offer::Full => {
-            Verdict::timed(|| in_guest(&kernel, cell, programs, filter))?
+        Offer::Always | Offer::ByMode | Offer::Full => {
+            let is_part = extent == Extent::Ci && cell.offer == Offer::ByMode;
+            Verdict::timed(|| in_guest(&kernel, cell, is_part, programs, filter))?
         }
     };
     let place = format!("{} ({})", cell.label, kernel.version());
@@ -71,15 +72,18 @@ fn in_cell(
     })
 }
 
+/// Runs what the mode decides, if that `is_part` of the tests which is wanted, or all.
 fn in_guest(
     kernel: &Kernel,
     cell: &Cell,
+    is_part: bool,
     programs: &[vm::Program],
     filter: Option<&str>,
 ) -> Result<Tally> {
     let name = format!("{}-{}", cell.label, cell.mode);
     let mut environment = vm::test_environment();
     environment.push(("TRACER_HOOK_MODE", cell.mode.to_string()));
+    environment.push(("TRACER_BY_MODE", u8::from(is_part).to_string()));
     let guest = vm::Guest {
         kernel,
         name: name.clone(),

@@ -45,6 +45,8 @@ pub(crate) struct Cell {
 pub(crate) enum Offer {
     /// By `cargo xtask ci`, too.
     Always,
+    /// The same, but there only what the mode decides.
+    ByMode,
     /// By `cargo xtask test` and `nightly`.
     Full,
     /// Never, for this reason.
@@ -69,9 +71,10 @@ fn parse(text: &str) -> Result<Vec<Cell>> {
             let value = table.get(label).and_then(|row| row.get(mode.to_string()));
             let offer = match value.and_then(Value::as_str) {
                 Some("ci") => Offer::Always,
+                Some("ci, by mode") => Offer::ByMode,
                 Some("full") => Offer::Full,
                 Some(reason) => Offer::Refused(reason.to_owned()),
-                None => bail!("{label}: {mode} is neither \"ci\" nor \"full\" nor a reason"),
+                None => bail!("{label}: {mode} has neither \"ci\" nor \"full\" nor a reason"),
             };
             cells.push(Cell { label, mode, offer });
         }
@@ -93,7 +96,7 @@ mod tests {
         let error = parse("[\"5.10\"]\nfentry = \"ci\"\nkprobe = \"no\"\n").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "5.10: tracepoint is neither \"ci\" nor \"full\" nor a reason"
+            "5.10: tracepoint has neither \"ci\" nor \"full\" nor a reason"
         );
     }
 }
