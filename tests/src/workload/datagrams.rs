@@ -1,14 +1,19 @@
 //! Datagrams, sent and received in various ways; both ends are sockets of this process.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail, ensure};
 use rustix::net::{RecvFlags, SendFlags, recv};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 
+use super::fast_open::enter_namespace;
+use super::uring::Ring;
 use super::{parsed, tell, word};
 
 /// What one socket sent to a peer and received from it.
@@ -111,6 +116,8 @@ pub(super) fn exchange(arguments: &[OsString]) -> Result<()> {
         "cut" => cut(times)?,
         "one-way" => one_way(times)?,
         "to-many" => to_many(times)?,
+        "between-namespaces" => between_namespaces(times)?,
+        way if let Some(way) = way.strip_prefix("uring-") => through_ring(way, times)?,
         other => bail!("no such way to exchange datagrams: {other}"),
     };
     tell(&fact)
@@ -279,9 +286,70 @@ fn to_many(ports: usize) -> Result<Value> {
     pair.close()
 }
 
+/// Both ends use io_uring.
+fn through_ring(way: &str, times: usize) -> Result<Value> {
+    let mut ring = Ring::new(way)?;
+    let mut pair = Pair::new(V4, true)?;
+    for number in 0..times {
+        let payload = vec![b'r'; 1 + number];
+        ring.send(pair.client.as_raw_fd(), &payload)?;
+        pair.by_client.sent(1, payload.len());
+        let length = ring.receive(pair.server.as_raw_fd(), &mut [0; 2048])?;
+        pair.by_server.received(1, length);
+    }
+    pair.close()
+}
+
+/// The client is in one network namespace, the server in another; a pair of virtual links leads from one to the
+/// other.
+fn between_namespaces(times: usize) -> Result<Value> {
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+    enter_namespace()?;
+    let of_server = File::open("/proc/thread-self/ns/net")?;
+    // Whoever makes the links names the other namespace by a process in it, which ends with its input.
+    let mut resident = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+    enter_namespace()?;
+    let namespace = resident.id().to_string();
+    let links = ["add", "client", "type", "veth", "peer", "name", "server"];
+    ip(&[&["link"], &links[..], &["netns", &namespace]].concat())?;
+    bring_up("client", CLIENT)?;
+    let client = UdpSocket::bind((CLIENT, 0))?;
+    move_into_link_name_space(of_server.as_fd(), Some(LinkNameSpaceType::Network))?;
+    bring_up("server", SERVER)?;
+    let server = UdpSocket::bind((SERVER, 0))?;
+    client.connect(server.local_addr()?)?;
+    let mut pair = Pair {
+        client,
+        server,
+        by_client: Carried::default(),
+        by_server: Carried::default(),
+    };
+    for number in 0..times {
+        pair.send(&vec![b'n'; 1 + number])?;
+        pair.take(1, 2048)?;
+        pair.reply(b"from there")?;
+    }
+    let fact = pair.close()?;
+    drop(resident.stdin.take());
+    ensure!(resident.wait()?.success(), "cat failed");
+    Ok(fact)
+}
+
+fn bring_up(link: &str, address: Ipv4Addr) -> Result<()> {
+    ip(&["address", "add", &format!("{address}/24"), "dev", link])?;
+    ip(&["link", "set", link, "up"])
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("ip").args(arguments).status()?;
+    ensure!(status.success(), "ip {}: {status}", arguments.join(" "));
+    Ok(())
+}
+
 /// A child sends with a socket that its parent made and never used. Fact: `{"child", "server"}`.
 pub(super) fn with_inherited_socket(arguments: &[OsString]) -> Result<()> {
-    use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+    use std::os::fd::{FromRawFd, OwnedFd};
     if !arguments.is_empty() {
         // SAFETY: the parent left it open for this.
         let client: UdpSocket = unsafe { OwnedFd::from_raw_fd(parsed(arguments, 0)?) }.into();

@@ -88,6 +88,35 @@ impl Ring {
         unsafe { self.run(connect.build()) }
     }
 
+    /// Sends all of it as one datagram.
+    pub(super) fn send(&mut self, socket: RawFd, payload: &[u8]) -> Result<()> {
+        let length = u32::try_from(payload.len())?;
+        let send = opcode::Send::new(types::Fd(socket), payload.as_ptr(), length);
+        // SAFETY: the payload lives until the operation is complete.
+        let sent = unsafe { self.run(send.build()) }?;
+        ensure!(sent == payload.len() as i32, "send: {sent}");
+        Ok(())
+    }
+
+    /// Takes one datagram, and asks whose it is; its length, as far as there was room.
+    pub(super) fn receive(&mut self, socket: RawFd, buffer: &mut [u8]) -> Result<usize> {
+        let mut from = sockaddr(SocketAddrV4::new([0; 4].into(), 0));
+        let mut part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        // SAFETY: all zero is a message without anything.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_name = (&raw mut from).cast();
+        message.msg_namelen = u32::try_from(size_of_val(&from))?;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        let receive = opcode::RecvMsg::new(types::Fd(socket), &raw mut message);
+        // SAFETY: what the message refers to lives until the operation is complete.
+        let received = unsafe { self.run(receive.build()) }?;
+        usize::try_from(received).map_err(|_| errno(received).into())
+    }
+
     /// Takes a connection, with the peer's address or without.
     pub(super) fn accept(&mut self, listener: &TcpListener, how: &str) -> Result<TcpStream> {
         let listener = types::Fd(listener.as_raw_fd());

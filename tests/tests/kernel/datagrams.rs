@@ -8,7 +8,7 @@ use tests::event::Event;
 use tests::expectations::select;
 use tests::facts;
 use tests::suite::Fact;
-use tests::workload;
+use tests::workload::{self, uring};
 
 use crate::common;
 
@@ -25,6 +25,8 @@ pub(crate) fn facts() -> Vec<Fact> {
         datagrams_without_payload_are_counted,
         a_datagram_that_is_taken_in_part_counts_whole,
         a_receiver_that_never_sends_has_a_flow,
+        datagrams_through_io_uring_belong_to_the_process_in_every_way,
+        datagrams_between_network_namespaces_are_told_with_both,
         a_flow_belongs_to_the_child_that_uses_an_inherited_socket,
         many_datagrams_are_few_events,
         a_ping_socket_has_a_flow,
@@ -105,6 +107,38 @@ fn a_receiver_that_never_sends_has_a_flow() {
                 },
             );
         }
+    }
+}
+
+fn datagrams_through_io_uring_belong_to_the_process_in_every_way() {
+    if let Some(refusal) = uring::refusal() {
+        assert!(
+            !environment::in_vm(),
+            "in the matrix it is offered: {refusal}"
+        );
+        return eprintln!("not offered by this kernel: io_uring: {refusal}");
+    }
+    for way in ["uring-plain", "uring-worker", "uring-polled"] {
+        expect_flows(way, 4);
+    }
+}
+
+fn datagrams_between_network_namespaces_are_told_with_both() {
+    let events = expect_flows("between-namespaces", 5);
+    let namespaces = |direction: &str| {
+        let of_side = events
+            .iter()
+            .filter(|event| event.text("/network/direction") == direction);
+        let namespaces: Vec<_> = of_side
+            .map(|event| event.number("/tracer/netns/id"))
+            .collect();
+        assert_eq!(namespaces[0], namespaces[1], "a start and an end");
+        namespaces[0]
+    };
+    assert_ne!(namespaces("egress"), namespaces("ingress"));
+    for event in &events {
+        event.expect("/source/ip", "192.0.2.1");
+        event.expect("/destination/ip", "192.0.2.2");
     }
 }
 
