@@ -149,7 +149,7 @@ fn many_datagrams_are_few_events() {
 
 fn datagrams_to_more_peers_than_there_is_room_for_are_counted_as_lost() {
     const ROOM: u64 = 32_768;
-    const PEERS: u64 = 40_000;
+    const PEERS: u64 = 100_000;
     let tracer = Tracer::start(&["-e", "events_lost"]);
     workload::run("datagrams", &["to-many", &PEERS.to_string()]);
     let ended = tracer.stop(Signal::TERM);

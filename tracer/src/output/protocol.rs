@@ -3,7 +3,6 @@
 //! In: the number of a protocol above IP, or of what an Ethernet frame carries. Out: its name, if it is one that
 //! people call by name.
 
-use super::record::Ends;
 use crate::event::{Protocol, RawFamily, RawSocket};
 
 /// IANA's keywords of what is seen above IP, in small letters.
@@ -46,11 +45,6 @@ const ETHER_TYPES: [(u32, &str); 14] = [
 /// `network.transport`.
 pub fn of(protocol: Protocol) -> Option<&'static str> {
     name(&TRANSPORTS, protocol.0.into())
-}
-
-/// `network.protocol`, as far as a port tells: what goes to UDP's port 443 is probably QUIC.
-pub fn probable(protocol: Protocol, ends: &Ends) -> Option<&'static str> {
-    (protocol == Protocol::UDP && ends.destination.port == Some(443)).then_some("quic")
 }
 
 /// `network.transport` of a raw socket.

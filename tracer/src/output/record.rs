@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::action::{Action, Aspect};
 use crate::dns::Lookup;
-use crate::event::{BootTime, Endpoints, Errno, FlowTotals, RawSocket, Totals};
+use crate::event::{BootTime, Endpoints, Errno, FlowTotals, Protocol, RawSocket, Totals};
 use crate::observation::{
     ConnState, Connection, Direction, Fact, FlowStage, Loss, Observation, Subflow,
 };
@@ -229,6 +229,12 @@ impl<'a> Record<'a> {
     pub fn is_ipv4(&self) -> bool {
         self.endpoints()
             .is_some_and(|endpoints| is_ipv4(self.action, endpoints))
+    }
+
+    /// `network.protocol`, as far as a port tells: what goes to UDP's port 443 is probably QUIC.
+    pub fn probable_protocol(&self) -> Option<&'static str> {
+        let is_udp = self.connection?.protocol == Protocol::UDP;
+        (is_udp && self.ends().destination.port == Some(443)).then_some("quic")
     }
 
     /// Between which ends it happened.

@@ -341,10 +341,7 @@ fn write_flow_protocol(record: &Record<'_>, out: &mut Vec<u8>) {
     let Some(number) = record.connection.map(|connection| connection.protocol) else {
         return;
     };
-    match (
-        protocol::probable(number, &record.ends()),
-        protocol::of(number),
-    ) {
+    match (record.probable_protocol(), protocol::of(number)) {
         (Some(probable), _) => write_all(out, format_args!("{probable}?  ")),
         (None, _) if number == Protocol::UDP => {}
         (None, Some(name)) => write_all(out, format_args!("{name}  ")),

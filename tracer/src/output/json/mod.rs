@@ -96,20 +96,21 @@ impl Json {
             return;
         };
         let ends = &record.ends();
-        let (number, direction, v4) = (connection.protocol, connection.direction, record.is_ipv4());
+        let (protocol, direction, v4) =
+            (connection.protocol, connection.direction, record.is_ipv4());
         let other;
-        let begun = match USUAL.iter().position(|&usual| usual == number) {
+        let begun = match USUAL.iter().position(|&usual| usual == protocol) {
             Some(place) => &self.networks[place][direction as usize][usize::from(v4)],
             None => {
-                other = network(number, direction, v4);
+                other = network(protocol, direction, v4);
                 &other
             }
         };
         let mut network = line.begun(begun);
-        if let Some(probable) = protocol::probable(number, ends) {
+        if let Some(probable) = record.probable_protocol() {
             network.word(key!("protocol"), probable);
         }
-        if let Some(id) = self.community_id(number, ends) {
+        if let Some(id) = self.community_id(protocol, ends) {
             network.word(key!("community_id"), id);
         }
         network.end();
@@ -281,15 +282,14 @@ impl Format for Json {
 
 /// What the line says beyond what is known of the process.
 fn added(record: &Record<'_>) -> Added {
-    let connection = record.connection;
-    let domain = connection.and_then(|connection| connection.domain.as_ref());
-    let is_probable =
-        connection.is_some_and(|it| protocol::probable(it.protocol, &record.ends()).is_some());
+    let domain = record
+        .connection
+        .and_then(|connection| connection.domain.as_ref());
     let by_resolver = record.lookup.is_some_and(|lookup| lookup.by_resolver);
     Added {
         flag: by_resolver.then_some("resolver"),
         domain: domain.map(|domain| domain.known_from),
-        probable_protocol: is_probable,
+        probable_protocol: record.probable_protocol().is_some(),
     }
 }
 
