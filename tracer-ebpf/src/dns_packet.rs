@@ -2,10 +2,7 @@
 //!
 //! As [`packet`](crate::packet), with numbers: what is sent again, or comes out of order, is sorted out in user space.
 
-use aya_ebpf::{
-    bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb,
-    programs::SkBuffContext,
-};
+use aya_ebpf::{bindings::bpf_sock, macros::cgroup_skb, programs::SkBuffContext};
 use tracer_common::record::kind;
 
 use crate::{
@@ -16,7 +13,7 @@ use crate::{
         skb::{Ends, Packet},
         sock::IPPROTO_TCP,
     },
-    packet::ALLOW,
+    packet::{ALLOW, socket_of},
     ring,
 };
 
@@ -52,15 +49,7 @@ fn dns_stream_ingress(ctx: SkBuffContext) -> i32 {
 
 #[inline(always)]
 fn packet<const RECEIVED: bool>(ctx: &SkBuffContext) {
-    // SAFETY: the context is live; the verifier checks each access.
-    let socket = unsafe {
-        let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
-        if socket.is_null() {
-            return;
-        }
-        bpf_sk_fullsock(socket)
-    };
-    if !socket.is_null()
+    if let Some(socket) = socket_of(ctx)
         && is_to_server(socket)
         && tell::<RECEIVED>(ctx, number(socket.cast_const().cast())).is_none()
     {

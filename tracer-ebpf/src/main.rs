@@ -27,14 +27,13 @@ mod state;
 mod datagram;
 mod datagram_close;
 mod datagram_owner;
-mod datagram_receive;
 mod dns;
 mod dns_packet;
 mod dns_receive;
 mod dns_send;
 mod packet;
-mod raw_send;
-mod udp_send;
+mod raw;
+mod udp;
 
 mod inventory;
 

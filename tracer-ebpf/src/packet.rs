@@ -2,7 +2,8 @@
 //!
 //! `BPF_CGROUP_INET_EGRESS`, run by `ip_finish_output` before fragmentation, and `BPF_CGROUP_INET_INGRESS`, run by
 //! `sk_filter` for each socket that gets the packet. Both see it from the IP header on, and are run for TCP, too,
-//! which is left out at once. A raw socket gets a copy of what it asked for, whoever else gets it, too. Whoever is current may be a stranger. The programs watch only: they always allow.
+//! which is left out at once. A raw socket gets a copy of what it asked for, whoever else gets it, too. Whoever is
+//! current may be a stranger. The programs watch only: they always allow.
 
 use aya_ebpf::{
     bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb,
@@ -51,20 +52,26 @@ impl Packet for SkBuffContext {
     }
 }
 
+/// The socket that sends or gets it, unless that is one of the kernel's for connections that begin or are over.
 #[inline(always)]
-fn packet<const RECEIVED: bool>(ctx: &SkBuffContext) {
+pub(crate) fn socket_of(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
     // SAFETY: the context is live; the verifier checks each access.
-    let socket = unsafe {
+    unsafe {
         let socket = (*ctx.skb.skb).__bindgen_anon_2.sk;
         if socket.is_null() {
-            return;
+            return None;
         }
-        bpf_sk_fullsock(socket)
-    };
-    if socket.is_null() {
-        return;
+        let socket = bpf_sk_fullsock(socket);
+        (!socket.is_null()).then_some(socket)
     }
-    // SAFETY: as above.
+}
+
+#[inline(always)]
+fn packet<const RECEIVED: bool>(ctx: &SkBuffContext) {
+    let Some(socket) = socket_of(ctx) else {
+        return;
+    };
+    // SAFETY: the context is live.
     let (socket_type, protocol) = unsafe { ((*socket).type_ as u16, (*socket).protocol as u16) };
     let told = match (socket_type, protocol) {
         // Most of what comes here; a raw socket that hears TCP is left out, too.

@@ -61,9 +61,8 @@ impl<S: Source> InMemory<S> {
 
     /// What a UDP datagram carries, as far as it lies behind its headers rather than in pages of its own.
     #[inline(always)]
-    pub(crate) fn payload(&self, ends: &Ends, bytes: u64) -> Option<dns::InMemory> {
+    pub(crate) fn payload(&self, ends: &Ends, length: u32) -> Option<dns::InMemory> {
         let elsewhere: u32 = self.skb.load(layout!(skb_data_len))?;
-        let length = bytes as u32;
         Some(dns::InMemory {
             address: self.ip.wrapping_add((ends.headers + UDP_HEADER) as usize),
             length,
@@ -250,6 +249,12 @@ impl Ends {
         }
         Some(())
     }
+}
+
+/// Whether it is still in its socket's queue, which then refers to it as well as whoever only peeks.
+#[inline(always)]
+pub(crate) fn is_queued(skb: impl Source) -> bool {
+    skb.load::<u32>(layout!(skb_users)) != Some(1)
 }
 
 /// The payload of each datagram that this is on the wire, in bytes; 0 if it is but one. What segmentation cuts, or

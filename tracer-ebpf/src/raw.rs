@@ -1,4 +1,4 @@
-//! A ping socket or a raw one sends.
+//! A ping socket or a raw one sends, or a packet is taken from it (fentry and kprobe mode).
 //!
 //! `int ip_push_pending_frames(struct sock *sk, struct flowi4 *fl4)`, net/ipv4/ip_output.c, and
 //! `int ip6_push_pending_frames(struct sock *sk)`, net/ipv6/ip6_output.c: in the sender's context, when the whole
@@ -9,6 +9,10 @@
 //! net/ipv6/raw.c, at their return: if the process writes IP headers itself (`IP_HDRINCL`), the kernel has no
 //! function of its own for the packet; so it is read where the process has it, from which it was copied a
 //! moment ago.
+//!
+//! `void skb_free_datagram(struct sock *sk, struct sk_buff *skb)`, net/core/datagram.c, called at the end of
+//! `ping_recvmsg`, `raw_recvmsg` and `rawv6_recvmsg` in the receiver's context, and by other families of sockets, which
+//! are left out.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
@@ -25,7 +29,7 @@ use crate::{
         iter::Iter,
         layout::{layout, setting},
         number,
-        skb::{Ends, Packet},
+        skb::{self, Ends, InMemory, Packet},
         sock,
     },
     ring,
@@ -62,6 +66,45 @@ fn ip6_push_pending_frames_kprobe(ctx: ProbeContext) -> u32 {
         pushed(socket, Remote(socket), || Ends::of_corked6(Remote(socket)));
     }
     0
+}
+
+#[fentry(function = "skb_free_datagram")]
+fn skb_free_datagram_fentry(ctx: FEntryContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    freed(socket, Direct(socket), Direct(ctx.arg(1)));
+    0
+}
+
+#[kprobe(function = "skb_free_datagram")]
+fn skb_free_datagram_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(socket), Some(skb)) = (ctx.arg(0), ctx.arg(1)) {
+        freed(socket, Remote(socket), Remote(skb));
+    }
+    0
+}
+
+#[inline(always)]
+fn freed(address: *const u8, socket: impl Source, skb: impl Source) {
+    if sock::has_flows(socket)
+        && !skb::is_queued(skb)
+        && tell_freed(number(address), socket, skb).is_none()
+    {
+        ring::lost(kind::FLOW);
+    }
+}
+
+/// What follows the IP header counts, wherever the socket's own view of the packet begins.
+#[inline(always)]
+fn tell_freed(address: u64, socket: impl Source, skb: impl Source) -> Option<()> {
+    let packet = InMemory::of(skb)?;
+    let is_ipv4 = skb.load(layout!(skb_protocol)) == Some(skb::ETH_P_IP);
+    let ends = Ends::without_ports(&packet, is_ipv4)?;
+    let bytes = packet.from_network_header()?.saturating_sub(ends.headers);
+    let protocol = socket.load(layout!(sock_protocol))?;
+    let datagram = Datagram::new(address, protocol, true, &ends, bytes.into());
+    let fill = |to| ends.fill(socket, true, to);
+    datagram::count(&datagram, Owner::Current, fill);
+    Some(())
 }
 
 #[inline(always)]
