@@ -1,34 +1,30 @@
 //! One observation of every kind, fixed in every detail, for goldens, schemas and measurements.
 
+mod connections;
 mod lookups;
+mod processes;
+mod raw_sockets;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tracer::clock::WallOffset;
 use tracer::dns::Lookup;
-use tracer::dns::names::{Domain, KnownFrom};
-use tracer::event::{
-    BootTime, CgroupId, Endpoints, Errno, FileId, FileStatus, FileVersion, FlowTotals, Name,
-    Privileges, ProcessKey, Protocol, RawFamily, RawSocket, RawType, Session, SocketId, Task,
-    Totals, Tty,
-};
+use tracer::event::{BootTime, Errno, FlowTotals, RawSocket, Totals};
 use tracer::host::Host;
-
 use tracer::identity::BootId;
 use tracer::kernel::netns::Names;
 use tracer::observation::{
-    ConnState, Connection, ConnectionId, Direction, Fact, FlowStage, Loss, LossUnit, Observation,
-    Opening, Subflow,
+    ConnState, Connection, Fact, FlowStage, Loss, LossUnit, Observation, Opening, Subflow,
 };
 use tracer::output::Context;
 use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
-use tracer::process::cause::{Cause, Certainty};
-use tracer::process::cgroup::Cgroup;
-use tracer::process::content::{Content, Facts, Origin, Package, PackageKind};
-use tracer::process::fingerprint::Derived;
-use tracer::process::image::{Brief, Image, Parent, Program, Provenance, Relation};
+use tracer::process::image::{Image, Provenance};
+
+pub use connections::ingress;
+use connections::{egress, existing, flows, listener, multipath, subflow, unattributed};
+use processes::{awkward, server};
+pub use processes::{child_of, curl, image};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -63,382 +59,6 @@ pub fn context() -> Context {
         },
         users: Users::fixed(&[(0, "root"), (33, "www-data")]),
         netns: Names::fixed(4_026_531_840, &[(4_026_532_000, "blue")]),
-    }
-}
-
-/// A process without ancestors.
-pub fn image(tgid: u32, name: &str, executable: &str, arguments: &[u8]) -> Image {
-    let mut comm = [0; 16];
-    comm[..name.len()].copy_from_slice(name.as_bytes());
-    Image {
-        key: ProcessKey {
-            tgid,
-            start_ns: SECOND + u64::from(tgid) * 1_000,
-        },
-        key_rounded: false,
-        name: Name(comm),
-        euid: Some(0),
-        kernel_thread: false,
-        program: Arc::new(Program {
-            executable: Bytes::copy_from_slice(executable.as_bytes()),
-            arguments: Some(Bytes::copy_from_slice(arguments)),
-            working_directory: Bytes::from_static(b"/root"),
-            invoked_as: Name(comm),
-            file: Some(FileStatus {
-                version: FileVersion {
-                    id: FileId {
-                        device: 8 << 20 | 1,
-                        inode: 1_000_000 + u64::from(tgid),
-                    },
-                    size: 314_159,
-                    changed_ns: 1_700_000_000_123_456_789,
-                },
-                mode: 0o100_755,
-                links: 1,
-                owner: 0,
-                group: 0,
-            }),
-            ..Program::default()
-        }),
-        cgroup: Some(cgroup(3, b"/system.slice/ssh.service")),
-        session: Session::default(),
-        namespace_pid: None,
-        has_host_root: true,
-        in_user_namespace: false,
-        parent: Parent::Root,
-        present_parent: None,
-        provenance: Provenance::Kernel,
-        depth: 0,
-        cause: None,
-        fingerprint: Derived::default(),
-    }
-}
-
-fn cgroup(node: u64, path: &[u8]) -> Arc<Cgroup> {
-    let id = CgroupId { hierarchy: 0, node };
-    Arc::new(Cgroup::new(id, path))
-}
-
-/// The same process as a child of `parent`.
-pub fn child_of(parent: &Arc<Image>, relation: Relation, child: Image) -> Arc<Image> {
-    let depth = parent.depth + 1;
-    Arc::new(Image {
-        parent: Parent::Known(relation, parent.clone()),
-        depth,
-        ..child
-    })
-}
-
-/// What an examination has found of an executed file.
-fn examined(image: Image, facts: Facts) -> Image {
-    let content = Content::new(FileVersion::default());
-    content.learn(facts);
-    let program = Program {
-        content: Some(Arc::new(content)),
-        ..(*image.program).clone()
-    };
-    Image {
-        program: Arc::new(program),
-        ..image
-    }
-}
-
-/// A file as its package brought it, or not.
-fn packaged(name: &'static [u8], intact: bool) -> Facts {
-    let package = Package {
-        kind: PackageKind::Deb,
-        name: Bytes::from_static(name),
-        version: Bytes::from_static(b"7.88.1-10+deb12u8"),
-        architecture: Bytes::from_static(b"amd64"),
-        intact: Some(intact),
-    };
-    Facts {
-        sha256: Some([0xa5; 32]),
-        build_id: Some([0x0f; 20].into()),
-        origin: Origin::Package(Box::new(package)),
-        users: None,
-    }
-}
-
-/// `curl` in a shell in a session of `sshd`.
-pub fn curl() -> Arc<Image> {
-    let old = |image: Image| Image {
-        provenance: Provenance::Procfs,
-        ..image
-    };
-    let systemd = Arc::new(old(image(
-        1,
-        "systemd",
-        "/usr/lib/systemd/systemd",
-        b"/sbin/init\0",
-    )));
-    let sshd = old(image(812, "sshd", "/usr/sbin/sshd", b"sshd: root@pts/0\0"));
-    let sshd = child_of(&systemd, Relation::Present, sshd);
-    let bash = child_of(
-        &sshd,
-        Relation::Birth,
-        old(image(4210, "bash", "/usr/bin/bash", b"-bash\0")),
-    );
-    let arguments = b"curl\0-s\0https://example.org\0";
-    let image = image(4312, "curl", "/usr/bin/curl", arguments);
-    let curl = Image {
-        cgroup: Some(cgroup(4, b"/user.slice/user-0.slice/session-3.scope")),
-        session: Session {
-            login_uid: Some(33),
-            id: Some(3),
-            tty: Some(Tty(136 << 20 | 1)),
-        },
-        cause: Some(cause()),
-        ..examined(image, packaged(b"curl", true))
-    };
-    child_of(&bash, Relation::Birth, curl)
-}
-
-/// The first process of a container of a pod.
-pub fn server() -> Arc<Image> {
-    let path = b"/kubepods.slice/kubepods-pod0d4a5b1c_1111_2222_3333_444455556666.slice/\
-        cri-containerd-3f4b0c1d2e5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0.scope";
-    let facts = Facts {
-        sha256: Some([0x5a; 32]),
-        origin: Origin::Unpackaged,
-        ..Facts::default()
-    };
-    let image = image(4400, "server", "/bin/server", b"server\0");
-    Arc::new(Image {
-        cgroup: Some(cgroup(5, path)),
-        namespace_pid: Some(1),
-        has_host_root: false,
-        ..examined(image, facts)
-    })
-}
-
-/// A deleted program with the most awkward strings, whose parent nobody knows.
-pub fn awkward() -> Arc<Image> {
-    let mut name = [0; 16];
-    name[..9].copy_from_slice(b"a\xff\\\x1b[31m\n");
-    let program = Program {
-        executable: Bytes::from_static(b"/tmp/\xfe\x80 \"x\""),
-        arguments: Some(Bytes::from_static(b"a\xff\0\0back\\slash\x07\0cut")),
-        arguments_truncated: true,
-        arguments_masked: true,
-        working_directory: Bytes::from_static("/tmp/\u{202e}dir".as_bytes()),
-        deleted: true,
-        upper_layer: true,
-        privileges: Privileges {
-            setuid: true,
-            ..Privileges::default()
-        },
-        script: Bytes::from_static(b"/tmp/\xffscript"),
-        invoked_as: Name(*b"script\0\0\0\0\0\0\0\0\0\0"),
-        ..Program::default()
-    };
-    let plain = examined(
-        Image {
-            program: Arc::new(program),
-            ..image(5001, "", "", b"")
-        },
-        packaged(b"curl\xff\x1b", false),
-    );
-    let reaper = image(900, "a\\b", "/usr/bin/reaper", b"reaper\0");
-    let provenance = Provenance::Procfs;
-    let (name, parent) = (Name(name), Parent::Unknown);
-    let euid = Some(4_000_000_000);
-    Arc::new(Image {
-        name,
-        parent,
-        present_parent: Some(Arc::new(Brief::from(&reaper))),
-        provenance,
-        euid,
-        cgroup: Some(cgroup(6, b"/lxc.payload.\xff\x1bname")),
-        key_rounded: true,
-        ..plain
-    })
-}
-
-/// An outbound connection of `curl`, with its other end on the same host.
-pub fn egress() -> Connection {
-    Connection {
-        id: ConnectionId {
-            first_seen_ns: 2 * SECOND,
-            serial: 0,
-        },
-        socket: SocketId(0xffff_8880_1234_5678),
-        protocol: Protocol::TCP,
-        endpoints: Endpoints {
-            netns: 4_026_531_840,
-            local: "127.0.0.1:51234".parse().expect("an address"),
-            remote: "127.0.0.1:443".parse().expect("an address"),
-            ipv6_socket: false,
-        },
-        direction: Direction::Egress,
-        owner: Some(curl().key),
-        owner_provenance: Provenance::Kernel,
-        opening: Opening::Connect,
-        peer: Some(ConnectionId {
-            first_seen_ns: 2 * SECOND,
-            serial: 1,
-        }),
-        opened_at: Some(BootTime(2 * SECOND)),
-        existing: false,
-        cause: Some(cause()),
-        mptcp: false,
-        domain: domain(KnownFrom::Process),
-    }
-}
-
-/// A contact from outside that led, through a server on this host, to another one.
-fn cause() -> Arc<Cause> {
-    let link = |serial, peer: &str, process: Arc<Image>, sure, before| {
-        let connection = ConnectionId {
-            first_seen_ns: 2 * SECOND,
-            serial,
-        };
-        let peer = peer.parse().expect("an address");
-        Arc::new(Cause::new(
-            connection,
-            peer,
-            (&*process).into(),
-            sure,
-            before,
-        ))
-    };
-    let nginx = Arc::new(image(900, "nginx", "/usr/sbin/nginx", b""));
-    let outer = link(
-        2,
-        "[2001:db8::2]:40000",
-        nginx,
-        (Certainty::Possible, 3),
-        None,
-    );
-    let sure = (Certainty::Likely, 1);
-    link(3, "127.0.0.1:50000", awkward(), sure, Some(outer))
-}
-
-/// What a destination of the samples is called.
-fn domain(known_from: KnownFrom) -> Option<Domain> {
-    let name = "example.org".into();
-    Some(Domain { name, known_from })
-}
-
-/// An inbound connection over IPv6, from another host.
-pub fn ingress() -> Connection {
-    let endpoints = Endpoints {
-        local: "[2001:db8::1]:22".parse().expect("an address"),
-        remote: "[2001:db8::2]:40000".parse().expect("an address"),
-        ipv6_socket: true,
-        ..egress().endpoints
-    };
-    let id = ConnectionId {
-        first_seen_ns: 2 * SECOND,
-        serial: 2,
-    };
-    let (direction, opening) = (Direction::Ingress, Opening::Accept);
-    Connection {
-        id,
-        endpoints,
-        direction,
-        opening,
-        peer: None,
-        cause: None,
-        domain: None,
-        ..egress()
-    }
-}
-
-/// A listening socket.
-pub fn listener() -> Connection {
-    let endpoints = Endpoints {
-        local: "0.0.0.0:443".parse().expect("an address"),
-        remote: "0.0.0.0:0".parse().expect("an address"),
-        ..egress().endpoints
-    };
-    let id = ConnectionId {
-        first_seen_ns: SECOND,
-        serial: 0,
-    };
-    Connection {
-        id,
-        endpoints,
-        opening: Opening::State,
-        ..ingress()
-    }
-}
-
-/// A connection that was found open, and of which nobody knows who opened it.
-pub fn existing() -> Connection {
-    let id = ConnectionId {
-        first_seen_ns: SECOND,
-        serial: 1,
-    };
-    Connection {
-        id,
-        direction: Direction::Unknown,
-        owner: None,
-        owner_provenance: Provenance::Unknown,
-        opening: Opening::Inventory,
-        peer: None,
-        cause: None,
-        opened_at: None,
-        domain: None,
-        existing: true,
-        endpoints: Endpoints {
-            netns: 4_026_532_000,
-            ..egress().endpoints
-        },
-        ..egress()
-    }
-}
-
-/// A connection of which little is known.
-pub fn unattributed() -> Connection {
-    let endpoints = Endpoints {
-        netns: 0,
-        local: "0.0.0.0:0".parse().expect("an address"),
-        ..egress().endpoints
-    };
-    let id = ConnectionId {
-        first_seen_ns: 3 * SECOND,
-        serial: 0,
-    };
-    let (owner_provenance, opening) = (Provenance::Unknown, Opening::Attempt);
-    Connection {
-        id,
-        endpoints,
-        owner_provenance,
-        opening,
-        owner: None,
-        peer: None,
-        cause: None,
-        domain: domain(KnownFrom::Host),
-        ..egress()
-    }
-}
-
-/// A connection over Multipath TCP.
-pub fn multipath() -> Connection {
-    Connection {
-        id: ConnectionId {
-            first_seen_ns: 4 * SECOND,
-            serial: 0,
-        },
-        mptcp: true,
-        peer: None,
-        ..egress()
-    }
-}
-
-/// Its second path.
-fn subflow() -> Subflow {
-    Subflow {
-        endpoints: Endpoints {
-            local: "127.0.0.2:51235".parse().expect("an address"),
-            ..egress().endpoints
-        },
-        totals: Some(Totals {
-            sent: 8,
-            received: 6_123,
-            ..Totals::default()
-        }),
     }
 }
 
@@ -484,7 +104,7 @@ impl Default for Samples {
             unattributed: unattributed(),
             multipath: multipath(),
             subflows: [subflow()],
-            raw_sockets: raw_sockets(),
+            raw_sockets: raw_sockets::all(),
             lookups: lookups::all(),
             flows: flows(),
         }
@@ -627,74 +247,6 @@ impl Samples {
             opened(unnamed, Some(&self.server), None),
         ]
     }
-}
-
-/// One for ICMP, one that sees everything, and one of which little is known.
-fn raw_sockets() -> [RawSocket; 3] {
-    let icmp = RawSocket {
-        socket: Some(SocketId(0xffff_8880_1234_9abc)),
-        task: Task {
-            tgid: 4312,
-            tid: 4312,
-            start_ns: Some(curl().key.start_ns),
-            euid: Some(0),
-            kernel_thread: false,
-            parent: None,
-            name: curl().name,
-        },
-        netns: 4_026_531_840,
-        family: RawFamily::Ipv4,
-        socket_type: RawType::Raw,
-        protocol: 1,
-    };
-    let everything = RawSocket {
-        netns: 4_026_532_000,
-        family: RawFamily::Packet,
-        protocol: 3,
-        ..icmp
-    };
-    let unnamed = RawSocket {
-        socket: None,
-        netns: 0,
-        family: RawFamily::Ipv6,
-        protocol: 200,
-        ..icmp
-    };
-    [icmp, everything, unnamed]
-}
-
-/// A flow of UDP that is sent, and one of ICMP that comes.
-fn flows() -> [Connection; 2] {
-    let udp = Connection {
-        id: ConnectionId {
-            first_seen_ns: 5 * SECOND,
-            serial: 0,
-        },
-        protocol: Protocol::UDP,
-        opening: Opening::DatagramSent,
-        peer: None,
-        ..egress()
-    };
-    let icmp = Connection {
-        id: ConnectionId {
-            first_seen_ns: 5 * SECOND,
-            serial: 1,
-        },
-        protocol: Protocol(1),
-        endpoints: Endpoints {
-            local: "192.0.2.1:0".parse().expect("an address"),
-            remote: "192.0.2.2:0".parse().expect("an address"),
-            ..udp.endpoints
-        },
-        direction: Direction::Ingress,
-        owner: None,
-        owner_provenance: Provenance::Unknown,
-        opening: Opening::PacketReceived,
-        cause: None,
-        domain: None,
-        ..udp.clone()
-    };
-    [udp, icmp]
 }
 
 impl Samples {
