@@ -1,6 +1,7 @@
 //! Packets to and from a name server over TCP (kprobe and tracepoint mode).
 //!
-//! As [`packet`](crate::packet), with numbers: what is sent again, or comes out of order, is sorted out in user space.
+//! Where datagrams are seen as packets, too, [`packet`](crate::packet) hands them on; else there are programs of
+//! their own. With numbers: what is sent again, or comes out of order, is sorted out in user space.
 
 use aya_ebpf::{bindings::bpf_sock, macros::cgroup_skb, programs::SkBuffContext};
 use tracer_common::record::kind;
@@ -37,22 +38,24 @@ const PORTS: u32 = 4;
 
 #[cgroup_skb(egress)]
 fn dns_stream_egress(ctx: SkBuffContext) -> i32 {
-    packet::<false>(&ctx);
+    if let Some(socket) = socket_of(&ctx) {
+        packet::<false>(&ctx, socket);
+    }
     ALLOW
 }
 
 #[cgroup_skb(ingress)]
 fn dns_stream_ingress(ctx: SkBuffContext) -> i32 {
-    packet::<true>(&ctx);
+    if let Some(socket) = socket_of(&ctx) {
+        packet::<true>(&ctx, socket);
+    }
     ALLOW
 }
 
+/// Tells of it if it is one.
 #[inline(always)]
-fn packet<const RECEIVED: bool>(ctx: &SkBuffContext) {
-    if let Some(socket) = socket_of(ctx)
-        && is_to_server(socket)
-        && tell::<RECEIVED>(ctx, number(socket.cast_const().cast())).is_none()
-    {
+pub(crate) fn packet<const RECEIVED: bool>(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+    if is_to_server(socket) && tell::<RECEIVED>(ctx, number(socket.cast_const().cast())).is_none() {
         ring::lost(kind::DNS);
     }
 }

@@ -1,9 +1,10 @@
-//! A datagram leaves this host or reaches a socket (tracepoint mode).
+//! A packet leaves this host or reaches a socket: datagrams, and what name servers are asked over TCP
+//! (tracepoint mode).
 //!
 //! `BPF_CGROUP_INET_EGRESS`, run by `ip_finish_output` before fragmentation, and `BPF_CGROUP_INET_INGRESS`, run by
 //! `sk_filter` for each socket that gets the packet. Both see it from the IP header on, and are run for TCP, too,
-//! which is left out at once. A raw socket gets a copy of what it asked for, whoever else gets it, too. Whoever is
-//! current may be a stranger. The programs watch only: they always allow.
+//! which is left out at once but for port 53. A raw socket gets a copy of what it asked for, whoever else gets it,
+//! too. Whoever is current may be a stranger. The programs watch only: they always allow.
 
 use aya_ebpf::{
     bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, macros::cgroup_skb,
@@ -13,12 +14,13 @@ use tracer_common::record::kind;
 
 use crate::{
     datagram::{self, Datagram, Owner},
-    dns,
+    dns, dns_packet,
     kernel::{
         Remote, number,
         skb::{ETH_P_IP, Ends, Packet, UDP_HEADER},
         sock::{
             self, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW,
+            SOCK_STREAM,
         },
     },
     ring,
@@ -75,6 +77,7 @@ fn packet<const RECEIVED: bool>(ctx: &SkBuffContext) {
     let (socket_type, protocol) = unsafe { ((*socket).type_ as u16, (*socket).protocol as u16) };
     let told = match (socket_type, protocol) {
         // Most of what comes here; a raw socket that hears TCP is left out, too.
+        (SOCK_STREAM, IPPROTO_TCP) => return dns_packet::packet::<RECEIVED>(ctx, socket),
         (_, IPPROTO_TCP) => return,
         (SOCK_DGRAM, IPPROTO_UDP) => tell::<RECEIVED>(ctx, socket),
         (SOCK_DGRAM, IPPROTO_ICMP | IPPROTO_ICMPV6) | (SOCK_RAW, _) => {

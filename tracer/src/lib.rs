@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod host;
 pub mod identity;
+pub mod memory;
 pub mod passwd;
 
 pub mod kernel;

@@ -7,6 +7,7 @@ use tracer::cli::{Cli, Parsed};
 use tracer::commands::{self, launch};
 use tracer::failure::Failure;
 use tracer::kernel::canary;
+use tracer::memory;
 
 fn main() -> ExitCode {
     // A copy of ourselves that shows whether the hooks see has nothing else to do.
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     if launch::is_launcher() {
         return launch::become_command();
     }
+    memory::give_back_at_once();
     let result = match Cli::parse_arguments() {
         Ok(cli) => commands::execute(cli.command),
         Err(Parsed::Help(help)) => show(&help),

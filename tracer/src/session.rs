@@ -299,14 +299,8 @@ pub fn describe(choice: &Choice) -> String {
     let Some(way) = choice.way else {
         return "nothing".to_owned();
     };
-    if way.hooks.is_empty() {
-        return "tp_btf:inet_sock_set_state".to_owned();
-    }
-    let points: Vec<String> = way
-        .hooks
-        .iter()
-        .map(|hook| hook.point.to_string())
-        .collect();
+    let points = way.points(choice.moment).into_iter();
+    let points: Vec<String> = points.map(|point| point.to_string()).collect();
     points.join("+")
 }
 

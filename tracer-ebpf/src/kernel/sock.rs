@@ -19,6 +19,8 @@ pub(crate) const IPPROTO_ICMP: u16 = 1;
 /// include/uapi/linux/in6.h
 pub(crate) const IPPROTO_ICMPV6: u16 = 58;
 /// include/linux/net.h
+pub(crate) const SOCK_STREAM: u16 = 1;
+/// include/linux/net.h
 pub(crate) const SOCK_DGRAM: u16 = 2;
 /// include/linux/net.h
 pub(crate) const SOCK_RAW: u16 = 3;

@@ -218,9 +218,18 @@ impl Way {
         mode.is_none() || self.mode.is_none() || self.mode == mode
     }
 
-    /// Whether state changes stand in for a hook of its own.
+    /// Whether state changes or packets stand in for a hook of its own.
     pub fn is_stand_in(&self) -> bool {
         self.mode == Some(HookMode::Tracepoint)
+    }
+
+    /// Where `moment` is seen; where it has no hooks of its own, by what stands in.
+    pub fn points(&self, moment: Moment) -> Vec<Point> {
+        match (self.hooks, moment) {
+            ([], Moment::DnsStream) => PACKETS.to_vec(),
+            ([], _) => vec![STATE_POINT],
+            (hooks, _) => hooks.iter().map(|hook| hook.point).collect(),
+        }
     }
 }
 
@@ -382,6 +391,9 @@ const DATAGRAM: &[Way] = ways! {
     ],
 };
 
+/// Where all packets are seen, in tracepoint mode.
+const PACKETS: [Point; 2] = [Point::Cgroup("skb_ingress"), Point::Cgroup("skb_egress")];
+
 const DNS_STREAM: &[Way] = ways! {
     // Since 5.19.
     FENTRY => [
@@ -402,10 +414,10 @@ const DNS_STREAM: &[Way] = ways! {
         "dns_stream_ingress" at Point::Cgroup("skb_ingress"),
         "dns_stream_egress" at Point::Cgroup("skb_egress")
     ],
-    TRACEPOINT => [
-        "dns_stream_ingress" at Point::Cgroup("skb_ingress"),
-        "dns_stream_egress" at Point::Cgroup("skb_egress")
-    ],
+};
+const DNS_STREAM_AMONG_PACKETS: &[Way] = ways! {
+    // The programs on datagrams see these packets, too.
+    TRACEPOINT => [],
 };
 
 const RAW_SOCKET: &[Way] = ways! {
@@ -422,7 +434,7 @@ const RAW_SOCKET: &[Way] = ways! {
     ],
 };
 
-/// The ways to see `moment`, best first. `stand_in` matters for [`Moment::State`] alone.
+/// The ways to see `moment`, best first. `stand_in` matters for those whose hooks stand in.
 pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
     match moment {
         Moment::Fork => FORK,
@@ -441,18 +453,21 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
         Moment::Reset => RESET,
         Moment::Cgroup => CGROUP,
         Moment::Datagram => DATAGRAM,
+        Moment::DnsStream if stand_in.packets => DNS_STREAM_AMONG_PACKETS,
         Moment::DnsStream => DNS_STREAM,
         Moment::RawSocket => RAW_SOCKET,
     }
 }
 
-/// For which moments the state changes have to stand in, since nothing else shows them.
+/// What has to stand in for moments that nothing else shows: state changes, or packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StandIn {
-    /// For connections that open.
+    /// State changes for connections that open.
     pub connect: bool,
-    /// For connections that are accepted: which ones have been established and have no owner yet.
+    /// State changes for connections that are accepted: which ones have been established and have no owner yet.
     pub accept: bool,
+    /// The packets among which datagrams are seen, for DNS over TCP.
+    pub packets: bool,
 }
 
 impl StandIn {
@@ -462,6 +477,7 @@ impl StandIn {
         match moment {
             Moment::Connect => self.connect = is_stand_in,
             Moment::Accept => self.accept = is_stand_in,
+            Moment::Datagram => self.packets = is_stand_in,
             _ => {}
         }
     }

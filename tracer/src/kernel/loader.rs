@@ -112,13 +112,6 @@ pub struct Choice {
     pub refusals: Vec<Refusal>,
 }
 
-impl Choice {
-    /// Whether state changes stand in for a hook of its own.
-    pub fn is_stand_in(&self) -> bool {
-        self.way.as_ref().is_some_and(Way::is_stand_in)
-    }
-}
-
 /// The programs at work.
 pub struct Attached {
     /// Holds the programs and their links.

@@ -14,7 +14,7 @@ use aya::{
 use hashbrown::HashMap;
 use tracer_common::record::kind;
 
-use super::hooks::{Moment, Point, StandIn};
+use super::hooks::{Point, StandIn};
 use super::loader::{Attached, Choice};
 use super::missed::ProbeLink;
 use crate::observation::{Loss, LossUnit};
@@ -57,21 +57,16 @@ impl Losses {
     pub fn watch(attached: &mut Attached) -> Result<Self, MapError> {
         let lost = take_map(&mut attached.ebpf, "LOST")?;
         let backed_up = take_map(&mut attached.ebpf, "BACKED_UP")?;
-        let stand_in = |moment| {
-            attached
-                .choices
-                .iter()
-                .any(|choice| choice.moment == moment && choice.is_stand_in())
-        };
+        let mut stand_in = StandIn::default();
+        for choice in &attached.choices {
+            stand_in.learn(choice.moment, choice.way.as_ref());
+        }
         Ok(Self {
             records: PerCpuArray::try_from(lost)?,
             backed_up: PerCpuArray::try_from(backed_up)?,
             reported: [0; kind::COUNT],
             programs: programs(&attached.ebpf, &attached.choices),
-            stand_in: StandIn {
-                connect: stand_in(Moment::Connect),
-                accept: stand_in(Moment::Accept),
-            },
+            stand_in,
         })
     }
 

@@ -173,19 +173,19 @@ impl MomentReport {
             moment: key(surveyed.moment),
             name: surveyed.moment.name(),
             essential: surveyed.moment.is_essential(),
-            chosen: chosen.map(|way| hooks(&way)),
+            chosen: chosen.map(|way| hooks(surveyed.moment, &way)),
             lost: chosen.and_then(|way| lost(surveyed.moment, &way)),
             ways: surveyed
                 .trials
                 .iter()
-                .map(|trial| WayReport::new(trial, chosen))
+                .map(|trial| WayReport::new(surveyed.moment, trial, chosen))
                 .collect(),
         }
     }
 }
 
 impl WayReport {
-    fn new(trial: &Trial, chosen: Option<Way>) -> Self {
+    fn new(moment: Moment, trial: &Trial, chosen: Option<Way>) -> Self {
         let refusal = trial.refusal.as_ref();
         let verdict = match refusal {
             Some(_) => Verdict::Refused,
@@ -194,7 +194,7 @@ impl WayReport {
         };
         Self {
             mode: trial.way.mode.map(HookMode::name),
-            hooks: hooks(&trial.way),
+            hooks: hooks(moment, &trial.way),
             verdict,
             refused_hook: refusal.map(|refusal| refusal.hook.point.to_string()),
             reason: refusal.map(|refusal| refusal.reason.clone()),
@@ -294,15 +294,10 @@ fn key(moment: Moment) -> &'static str {
     }
 }
 
-/// The hooks of a way; where it has none of its own, state changes stand in.
-fn hooks(way: &Way) -> Vec<String> {
-    if way.hooks.is_empty() {
-        return vec!["tp_btf:inet_sock_set_state".to_owned()];
-    }
-    way.hooks
-        .iter()
-        .map(|hook| hook.point.to_string())
-        .collect()
+/// The hooks of a way, or what stands in for them.
+fn hooks(moment: Moment, way: &Way) -> Vec<String> {
+    let points = way.points(moment).into_iter();
+    points.map(|point| point.to_string()).collect()
 }
 
 /// What a way shows less of than the best one.
