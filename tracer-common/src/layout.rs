@@ -215,6 +215,28 @@ pub struct Settings {
     pub secureexec_mask: u32,
     /// Where a system call's parts of memory are told; zeros if that is not known.
     pub iter: IterLayout,
+    /// Where pages lie, and which of them a packet has; zeros if that is not known.
+    pub pages: PagesLayout,
+}
+
+/// Where the kernel has its pages, and where it says which of them a packet has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PagesLayout {
+    /// Where the first page of memory lies, in halves, the lower one first: an address, which need not be one of
+    /// memory that there is.
+    pub memory: [u32; 2],
+    /// Where the first page's `struct page` lies, likewise; both 0 if nothing is known of all this.
+    pub pages: [u32; 2],
+    /// Size of `struct page`.
+    pub page: u32,
+    /// How many bits of an address are within a page.
+    pub shift: u32,
+    /// `skb_shared_info.nr_frags`.
+    pub count: u32,
+    /// `skb_shared_info.frags`, of which each begins with its page, and has its length and its offset in it behind
+    /// that, 32 bits each.
+    pub frags: u32,
 }
 
 /// Where a kernel keeps what is read of `struct iov_iter`. Not in [`Layout`], since its members have had
@@ -298,6 +320,19 @@ impl Settings {
         secureexec_byte: 0,
         secureexec_mask: 0,
         iter: IterLayout::ZERO,
+        pages: PagesLayout::ZERO,
+    };
+}
+
+impl PagesLayout {
+    /// Not known.
+    pub const ZERO: Self = Self {
+        memory: [0; 2],
+        pages: [0; 2],
+        page: 0,
+        shift: 0,
+        count: 0,
+        frags: 0,
     };
 }
 

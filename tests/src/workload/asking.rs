@@ -8,6 +8,8 @@ use std::io::{IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::net::connect_unspec;
+use rustix::pipe::{SpliceFlags, splice};
 use serde_json::json;
 
 use super::failing::LOOPBACK;
@@ -34,9 +36,30 @@ fn answer_datagrams(socket: &UdpSocket) -> Result<()> {
     loop {
         let (length, from) = socket.recv_from(&mut buffer)?;
         if let Some(answer) = answer_to(&buffer[..length]) {
-            socket.send_to(&answer, from)?;
+            if buffer[13..].starts_with(b"pages") {
+                send_in_pages(socket, &answer, from)?;
+            } else {
+                socket.send_to(&answer, from)?;
+            }
         }
     }
+}
+
+/// Sends from a pipe: the kernel then takes the pipe's page into the packet, rather than copying what it holds.
+fn send_in_pages(socket: &UdpSocket, payload: &[u8], to: SocketAddr) -> Result<()> {
+    let (reader, mut writer) = std::io::pipe()?;
+    writer.write_all(payload)?;
+    socket.connect(to)?;
+    let spliced = splice(
+        &reader,
+        None,
+        socket,
+        None,
+        payload.len(),
+        SpliceFlags::empty(),
+    )?;
+    ensure!(spliced == payload.len(), "{spliced} bytes sent");
+    Ok(connect_unspec(socket)?)
 }
 
 fn answer_streams(listener: &TcpListener) -> Result<()> {

@@ -16,6 +16,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         a_question_of_a_connected_socket_is_told_with_its_answer,
         a_question_of_an_unconnected_socket_is_told_with_its_answer,
         a_question_over_ipv6_is_told_with_its_answer,
+        an_answer_that_lies_in_a_page_of_its_own_is_told,
         questions_for_both_families_at_once_are_two_look_ups,
         questions_of_two_sockets_at_once_are_two_look_ups,
         a_name_that_does_not_exist_is_told_so,
@@ -94,6 +95,11 @@ fn a_question_of_an_unconnected_socket_is_told_with_its_answer() {
 
 fn a_question_over_ipv6_is_told_with_its_answer() {
     expect_answer("connected", "::1", "udp", "six.test");
+}
+
+/// As what many drivers receive does, but for short packets.
+fn an_answer_that_lies_in_a_page_of_its_own_is_told() {
+    expect_answer("connected", SERVER, "udp", "pages.test");
 }
 
 fn a_question_over_a_stream_is_told_with_its_answer() {

@@ -26,6 +26,16 @@ macro_rules! layout {
 }
 pub(crate) use layout;
 
+/// A setting of 64 bits in halves, likewise, e.g. `wide!(pages.memory)`.
+macro_rules! wide {
+    ($($member:ident).+) => {{
+        let [low, high] = &$crate::kernel::layout::SETTINGS.$($member).+;
+        let [low, high] = [low, high].map($crate::kernel::layout::constant).map(u64::from);
+        high << 32 | low
+    }};
+}
+pub(crate) use wide;
+
 /// A setting, likewise.
 macro_rules! setting {
     ($($member:ident).+) => {

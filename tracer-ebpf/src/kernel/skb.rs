@@ -5,7 +5,7 @@ use tracer_common::record::Endpoints;
 use crate::dns;
 
 use super::{
-    layout::layout,
+    layout::{layout, setting, wide},
     sock,
     source::{Source, read_remote},
 };
@@ -24,6 +24,15 @@ const IPV6_SOURCE: u32 = 8;
 
 /// Length of an IPv6 header without extensions.
 const IPV6_HEADER: u32 = 40;
+
+/// A part of a packet that lies in a page: `skb_frag_t`, include/linux/skbuff.h.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Part {
+    page: u64,
+    length: u32,
+    offset: u32,
+}
 
 /// A packet, to be read from its IP header on.
 pub(crate) trait Packet {
@@ -59,15 +68,41 @@ impl<S: Source> InMemory<S> {
         Some((data.wrapping_sub(self.ip as u64) as u32).wrapping_add(length))
     }
 
-    /// What a UDP datagram carries, as far as it lies behind its headers rather than in pages of its own.
+    /// What a UDP datagram carries, as far as it lies in one piece: behind its headers, or in a page of its own.
     #[inline(always)]
     pub(crate) fn payload(&self, ends: &Ends, length: u32) -> Option<dns::InMemory> {
         let elsewhere: u32 = self.skb.load(layout!(skb_data_len))?;
+        if elsewhere != 0 && elsewhere >= length {
+            let (address, available) = self.first_page()?;
+            return Some(dns::InMemory {
+                address,
+                length,
+                available: available.min(length),
+            });
+        }
         Some(dns::InMemory {
             address: self.ip.wrapping_add((ends.headers + UDP_HEADER) as usize),
             length,
-            available: length.saturating_sub(elsewhere),
+            available: length - elsewhere,
         })
+    }
+
+    /// Where the first of its pages has its part of the packet, and how long that is; `None` if it has none that
+    /// the processor can read, or it is not known where they lie.
+    #[inline(always)]
+    fn first_page(&self) -> Option<(*const u8, u32)> {
+        let shared = shared(self.skb)?;
+        let count: u8 = read_remote(shared.wrapping_add(setting!(pages.count) as usize))?;
+        let part: Part = read_remote(shared.wrapping_add(setting!(pages.frags) as usize))?;
+        let (pages, size) = (wide!(pages.pages), u64::from(setting!(pages.page)));
+        // Memory of a device has the lowest bit set.
+        if pages == 0 || count == 0 || part.page & 1 != 0 {
+            return None;
+        }
+        let number = part.page.wrapping_sub(pages).checked_div(size)?;
+        let page = wide!(pages.memory).wrapping_add(number << setting!(pages.shift));
+        let address = page.wrapping_add(part.offset.into());
+        Some((address as *const u8, part.length))
     }
 }
 
@@ -264,8 +299,13 @@ pub(crate) fn segment(skb: impl Source) -> Option<u16> {
     if skb.load::<u32>(layout!(skb_data_len))? == 0 {
         return Some(0);
     }
+    read_remote(shared(skb)?.wrapping_add(layout!(shinfo_gso_size) as usize))
+}
+
+/// Its `struct skb_shared_info`.
+#[inline(always)]
+fn shared(skb: impl Source) -> Option<*const u8> {
     let head: *const u8 = skb.load(layout!(skb_head))?;
     let end: u32 = skb.load(layout!(skb_end))?;
-    let shared = head.wrapping_add(end as usize);
-    read_remote(shared.wrapping_add(layout!(shinfo_gso_size) as usize))
+    Some(head.wrapping_add(end as usize))
 }

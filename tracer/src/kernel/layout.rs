@@ -1,10 +1,11 @@
 //! Turns the kernel's type information into the offsets that the kernel programs use.
 
-use tracer_common::layout::{IterLayout, Layout, MptcpLayout, Settings};
+use tracer_common::layout::{IterLayout, Layout, MptcpLayout, PagesLayout, Settings};
 
 use super::{
     btf::{Btf, BtfError},
     cgroup::V1,
+    pages,
 };
 
 /// Resolves every offset. The first that cannot be resolved is the error.
@@ -135,6 +136,35 @@ fn iter(btf: &Btf) -> Result<IterLayout, BtfError> {
         only,
         of_parts: kind("ITER_IOVEC")?,
         of_only,
+    })
+}
+
+/// Adds where a packet's pages are to `settings`, if that is known.
+pub fn resolve_pages(btf: &Btf, settings: &mut Settings) {
+    settings.pages = pages(btf).unwrap_or(PagesLayout::ZERO);
+}
+
+fn pages(btf: &Btf) -> Option<PagesLayout> {
+    // `skb_frag_t` is another structure since 6.9, of the same shape.
+    let is_as_known = |structure, [length, offset]: [&str; 2]| {
+        btf.offset(structure, length).is_ok_and(|at| at == 8)
+            && btf.offset(structure, offset).is_ok_and(|at| at == 12)
+    };
+    if !is_as_known("skb_frag", ["len", "offset"])
+        && !is_as_known("bio_vec", ["bv_len", "bv_offset"])
+    {
+        return None;
+    }
+    let halves = |address: u64| [address as u32, (address >> 32) as u32];
+    let page = btf.size("page").ok()?;
+    let pages = pages::read(page).ok()??;
+    Some(PagesLayout {
+        memory: halves(pages.memory),
+        pages: halves(pages.pages),
+        page,
+        shift: rustix::param::page_size().trailing_zeros(),
+        count: btf.offset("skb_shared_info", "nr_frags").ok()?,
+        frags: btf.offset("skb_shared_info", "frags").ok()?,
     })
 }
 

@@ -240,6 +240,7 @@ pub(super) fn load_object(
     layout::resolve_mptcp(btf, &mut settings);
     layout::resolve_audit(btf, &mut settings);
     layout::resolve_iter(btf, &mut settings);
+    layout::resolve_pages(btf, &mut settings);
     if let Some(v1) = cgroup::V1::of_containers() {
         layout::resolve_v1(btf, &v1, &mut settings)?;
     }

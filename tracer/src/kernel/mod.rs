@@ -15,6 +15,7 @@ pub mod log;
 pub mod losses;
 mod missed;
 pub mod netns;
+pub mod pages;
 pub mod privileges;
 pub mod proc_net;
 pub mod sockets;
