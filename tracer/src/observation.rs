@@ -14,7 +14,7 @@ use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
 
 /// Identifies a connection in every output: unique on this host and across boots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     /// When the tracer first saw it, in nanoseconds of `CLOCK_BOOTTIME`.
     pub first_seen_ns: u64,

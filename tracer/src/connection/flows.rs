@@ -264,15 +264,11 @@ impl FlowTable {
         };
         socket.by_connect = by_connect;
         let owner = socket.owner.insert(owner);
-        let mut unowned = Vec::new();
-        for &slot in &socket.flows {
-            if let Some(handle) = self.entries.handle(slot)
-                && self.entries.list_of(handle) == Some(UNOWNED)
-            {
-                unowned.push((handle, owner.share(context.processes)));
-            }
-        }
-        for (handle, owner) in unowned {
+        let mut unowned = in_order(&self.entries, &socket.flows);
+        unowned.retain(|&handle| self.entries.list_of(handle) == Some(UNOWNED));
+        let owners = unowned.iter().map(|_| owner.share(context.processes));
+        let owners: Vec<_> = owners.collect();
+        for (handle, owner) in unowned.into_iter().zip(owners) {
             self.tell_begin(handle, Some(owner), by_connect, context);
         }
     }
@@ -301,10 +297,8 @@ impl FlowTable {
         let Some(socket) = self.sockets.remove(&id) else {
             return;
         };
-        for &slot in &socket.flows {
-            if let Some(handle) = self.entries.handle(slot) {
-                self.end(handle, context);
-            }
+        for handle in in_order(&self.entries, &socket.flows) {
+            self.end(handle, context);
         }
         if let Some(owner) = socket.owner {
             owner.release(context.processes);
@@ -482,6 +476,14 @@ impl Entry {
             domain: None,
         }
     }
+}
+
+/// A socket's flows by their slots, in the order in which they began.
+fn in_order(entries: &Arena<Entry, 3>, slots: &HashSet<u32>) -> Vec<Handle> {
+    let handles = slots.iter().filter_map(|&slot| entries.handle(slot));
+    let mut handles: Vec<Handle> = handles.collect();
+    handles.sort_unstable_by_key(|&handle| entries[handle].id);
+    handles
 }
 
 /// Which hook saw it.

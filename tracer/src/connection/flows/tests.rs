@@ -291,6 +291,24 @@ fn an_owner_who_is_told_after_the_datagram_owns_its_flow() {
 }
 
 #[test]
+fn flows_of_a_socket_are_told_in_the_order_in_which_they_began() {
+    let mut bench = Bench::new(16);
+    for port in 1..=12 {
+        bench.datagram(SECOND + u64::from(port), sent(1, port, 0).without_owner());
+    }
+    let owner = EventKind::DatagramOwner {
+        socket: SocketId(1),
+        task: task(20),
+        by_connect: false,
+    };
+    bench.event(BootTime(SECOND + 20), owner);
+    bench.close(SECOND + 30, 1);
+    let (starts, ends) = bench.heard.ids.split_at(12);
+    assert!(starts.is_sorted(), "{starts:?}");
+    assert_eq!(starts, ends);
+}
+
+#[test]
 fn an_owner_who_is_not_told_in_time_is_unknown() {
     let mut bench = Bench::new(8);
     bench.datagram(SECOND, sent(1, 53, 0).without_owner());
