@@ -1,10 +1,13 @@
 //! What the daemon costs in user space: `bench replay`, `bench processes`, `bench connections`, run by
-//! `cargo xtask bench user`. In: how much. Out: figures as one JSON object, on stdout.
+//! `cargo xtask bench user`; `bench history`, `bench retain`, by `cargo xtask bench history`. In: how much. Out: figures as one JSON object, on stdout.
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
 mod allocator;
+mod history;
 mod memory;
 mod population;
 mod random;
@@ -43,6 +46,14 @@ enum Subcommands {
         #[arg(default_value_t = 100_000)]
         count: usize,
     },
+    /// Writes the history of a day with so many connections
+    History {
+        directory: PathBuf,
+        #[arg(long, default_value_t = 10_000_000)]
+        connections: u64,
+    },
+    /// Deletes the older half of a history
+    Retain { directory: PathBuf },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,6 +69,11 @@ fn main() -> anyhow::Result<()> {
         }
         Subcommands::Processes { count } => memory::processes(count)?,
         Subcommands::Connections { count } => memory::connections(count)?,
+        Subcommands::History {
+            directory,
+            connections,
+        } => history::write(&directory, connections)?,
+        Subcommands::Retain { directory } => history::retain(&directory)?,
     };
     println!("{figures}");
     Ok(())

@@ -61,6 +61,19 @@ impl Objects {
     }
 }
 
+/// Names of the programs that process `pid` holds, as the kernel has them: cut after 15 characters.
+///
+/// # Panics
+/// If the kernel refuses to say.
+pub fn programs_held_by(pid: u32) -> Vec<String> {
+    let held = ids(pid, "prog_id:");
+    loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| held.contains(&program.id()))
+        .map(|program| program.name_as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
 /// How many entries each hash table has that process `pid` holds, by name.
 ///
 /// # Panics

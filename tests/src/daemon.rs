@@ -253,6 +253,8 @@ pub fn command(metrics: SocketAddr, socket: &str) -> Command {
     command.args(["run", "-o", "json", "--hook-mode", mode]);
     command.args(["--metrics-listen", &metrics.to_string()]);
     command.args(["--socket", socket]);
+    // A test that wants one says where, which counts instead of this.
+    command.args(["--history", "off"]);
     // What it finds must be true at any time, also under load.
     command.args(["--comparison", "1s"]);
     command

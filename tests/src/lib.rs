@@ -18,6 +18,7 @@ pub mod event;
 pub mod execs;
 pub mod expectations;
 pub mod folding;
+pub mod hello;
 pub mod http;
 pub mod invariants;
 pub mod journal;

@@ -1,6 +1,7 @@
 //! One observation of every kind, fixed in every detail, for goldens, schemas and measurements.
 
 mod connections;
+mod hellos;
 mod lookups;
 mod processes;
 mod raw_sockets;
@@ -20,6 +21,7 @@ use tracer::output::Context;
 use tracer::output::names::{ByFamily, HookNames};
 use tracer::output::users::Users;
 use tracer::process::image::{Image, Provenance};
+use tracer::tls::ClientHello;
 
 pub use connections::ingress;
 use connections::{egress, existing, flows, listener, multipath, subflow, unattributed};
@@ -79,6 +81,9 @@ pub struct Samples {
     flows: [Connection; 2],
     raw_sockets: [RawSocket; 3],
     lookups: [Lookup; 4],
+    hellos: [ClientHello; 3],
+    /// One without an owner, and one whose destination is named by nobody but its own client.
+    greeted: [Connection; 2],
 }
 
 impl Default for Samples {
@@ -106,6 +111,8 @@ impl Default for Samples {
             subflows: [subflow()],
             raw_sockets: raw_sockets::all(),
             lookups: lookups::all(),
+            hellos: hellos::all(),
+            greeted: [hellos::unowned(), hellos::named()],
             flows: flows(),
         }
     }
@@ -120,7 +127,8 @@ impl Samples {
             .chain(self.connection_facts())
             .chain(self.socket_facts())
             .chain(self.lookup_facts())
-            .chain(self.flow_facts());
+            .chain(self.flow_facts())
+            .chain(self.hello_facts());
         let timed = |(index, fact)| Observation {
             time: time(index),
             fact,
@@ -287,6 +295,30 @@ impl Samples {
                 },
                 new: first,
                 duration_ns: Some(0),
+            },
+        ]
+    }
+
+    fn hello_facts(&self) -> Vec<Fact<'_>> {
+        let [usual, odd, unknown] = &self.hellos;
+        let [unowned, named] = &self.greeted;
+        let told = |hello, connection, process| Fact::ClientHello {
+            hello,
+            connection,
+            process,
+        };
+        vec![
+            told(usual, Some(&self.egress), Some(&self.curl)),
+            told(odd, Some(unowned), None),
+            told(unknown, None, None),
+            Fact::ConnectionClosed {
+                connection: named,
+                process: Some(&self.awkward),
+                totals: None,
+                subflows: &[],
+                duration_ns: None,
+                state: ConnState::SF,
+                errno: None,
             },
         ]
     }

@@ -50,9 +50,11 @@ pub mod kind {
     pub const DNS: u16 = 19;
     /// [`SocketCreated`](super::SocketCreated): a process opened a raw or a packet socket.
     pub const SOCKET_CREATED: u16 = 20;
+    /// [`ClientHello`](super::ClientHello): the first bytes sent on a connection begin a TLS handshake.
+    pub const CLIENT_HELLO: u16 = 21;
 
     /// One more than the highest kind: the length of the table of loss counters.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 22;
 }
 
 /// The first bytes of every record.
@@ -581,7 +583,29 @@ pub struct SocketCreated {
     pub padding: u32,
 }
 
+/// Longest beginning of a TLS record in a [`ClientHello`], in bytes. A ClientHello with a key share that is
+/// proof against quantum computers has some 1,800.
+pub const CLIENT_HELLO_MAX: usize = 2048;
+
+/// The first bytes sent on a TCP connection are a TLS record with a ClientHello. Its beginning follows, and
+/// nothing of what was sent behind it. Nothing is said about a process: whoever owns the connection is known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ClientHello {
+    /// Kind [`kind::CLIENT_HELLO`].
+    pub header: Header,
+    /// As [`Socket::socket`].
+    pub socket: u64,
+    /// As [`Flow::endpoints`], or the socket's.
+    pub endpoints: Endpoints,
+    /// Length of what follows, in bytes.
+    pub length: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
 const _: () = {
+    assert!(size_of::<ClientHello>() == 80);
     assert!(size_of::<FlowKey>() == 32);
     assert!(size_of::<FlowTotals>() == 40);
     assert!(size_of::<Flow>() == 168);

@@ -17,6 +17,7 @@ mod fork;
 mod accept;
 mod accept_exit;
 mod attempt;
+mod client_hello;
 mod connect;
 mod connect_error;
 mod peer_name;

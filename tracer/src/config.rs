@@ -10,11 +10,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::cli::{
-    CaptureArgs, Color, FileArgs, Group, HashLimit, MetricsArgs, MetricsListen, OutputArgs,
-    OutputFormat, RunArgs, TraceArgs,
+    CaptureArgs, Color, FileArgs, Group, HashLimit, HistoryArgs, KeepIn, MetricsArgs,
+    MetricsListen, OutputArgs, OutputFormat, RunArgs, TraceArgs,
 };
 use crate::file::examiner;
 use crate::filter::Filter;
+use crate::history::store;
 use crate::kernel::loader;
 use crate::local::{self, Listen};
 use crate::output::compact::{Compact, Detail};
@@ -37,6 +38,8 @@ pub struct Config {
     pub files: Option<examiner::Options>,
     /// What is served; `None` if nothing.
     pub metrics: Option<MetricsConfig>,
+    /// What is kept on disk; `None` if nothing.
+    pub history: Option<store::Options>,
     /// Where other commands can ask; `None` if nowhere.
     pub socket: Option<SocketConfig>,
     /// What is shown, but for the tracer itself, which only knows itself once it runs.
@@ -119,6 +122,7 @@ impl Config {
             output: OutputConfig::resolve(args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
+            history: history(args.history),
             socket: socket(args.socket, args.socket_group),
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
@@ -136,6 +140,7 @@ impl Config {
             output: OutputConfig::resolve(args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
+            history: None,
             socket: None,
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
@@ -150,6 +155,7 @@ impl Config {
 pub fn capture(args: &CaptureArgs) -> loader::Options {
     loader::Options {
         mode: args.hook_mode,
+        tls: args.tls,
         ring_bytes: args.ring_size,
         degraded: args.degraded,
         log_level: args.log as u8,
@@ -162,6 +168,18 @@ fn files(args: &FileArgs) -> Option<examiner::Options> {
         HashLimit::UpTo(limit) => Some(examiner::Options {
             size_limit: limit.0,
             bytes_per_second: args.hash_rate.0,
+        }),
+    }
+}
+
+fn history(args: HistoryArgs) -> Option<store::Options> {
+    match args.history {
+        KeepIn::Off => None,
+        KeepIn::Directory(directory) => Some(store::Options {
+            directory,
+            size_limit: args.history_size.0,
+            age_limit: args.history_age,
+            group: args.history_group.map(|Group(id)| id),
         }),
     }
 }

@@ -132,6 +132,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::DATAGRAM_CLOSE => datagram::close(bytes, time),
         kind::DNS => datagram::dns(bytes, time),
         kind::SOCKET_CREATED => datagram::socket_created(bytes, time),
+        kind::CLIENT_HELLO => datagram::client_hello(bytes, time),
         kind => Err(DecodeError::UnknownKind { kind }),
     }
 }

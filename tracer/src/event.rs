@@ -13,8 +13,8 @@ pub use process::{
     RootId, Session, Task, Tty,
 };
 pub use socket::{
-    AcceptSeen, Close, Endpoints, Errno, ExaminedSocket, HeldSocket, Protocol, SocketId,
-    SocketMoment, Subflow, TcpState, Totals, Transport,
+    AcceptSeen, Close, Endpoints, Errno, ExaminedSocket, HeldSocket, HelloPayload, Protocol,
+    SocketId, SocketMoment, Subflow, TcpState, Totals, Transport,
 };
 
 /// Nanoseconds of `CLOCK_BOOTTIME`: the kernel's clock for everything that this program sees.
@@ -118,6 +118,8 @@ pub enum EventKind<'a> {
     Dns(DnsPayload<'a>),
     /// A process opened a raw or a packet socket.
     SocketCreated(RawSocket),
+    /// The first bytes sent on a connection begin a TLS handshake.
+    ClientHello(HelloPayload<'a>),
 }
 
 impl EventKind<'_> {

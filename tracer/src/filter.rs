@@ -85,7 +85,7 @@ impl Filter {
     }
 
     /// Whether it asks for more than actions and scope, which most do not.
-    fn has_conditions(&self) -> bool {
+    pub fn has_conditions(&self) -> bool {
         let Self {
             pids,
             trees,

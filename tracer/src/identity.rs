@@ -15,7 +15,7 @@ use crate::event::ProcessKey;
 use crate::observation::ConnectionId;
 
 /// A kernel's `boot_id`: 16 random bytes that change at every boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct BootId(pub [u8; 16]);
 
 impl BootId {

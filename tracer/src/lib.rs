@@ -17,9 +17,11 @@ pub mod connection;
 pub mod dns;
 pub mod process;
 pub mod state;
+pub mod tls;
 
 pub mod file;
 pub mod filter;
+pub mod history;
 pub mod http;
 pub mod listing;
 pub mod local;

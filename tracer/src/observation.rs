@@ -12,6 +12,7 @@ use crate::event::{
 };
 use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
+use crate::tls::ClientHello;
 
 /// Identifies a connection in every output: unique on this host and across boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +40,7 @@ impl Direction {
 }
 
 /// Zeek's `conn_state`, as far as one socket can see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::upper_case_acronyms, reason = "the names as Zeek writes them")]
 pub enum ConnState {
     /// No answer, or given up.
@@ -59,7 +60,7 @@ pub enum ConnState {
 }
 
 /// Which hook showed the moment that gave a connection its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opening {
     /// The hook on outbound connections.
     Connect,
@@ -258,6 +259,15 @@ pub enum Fact<'a> {
         /// From the question to the answer, or for how long it was waited for, in nanoseconds.
         duration_ns: u64,
     },
+    /// A connection begins with a TLS handshake.
+    ClientHello {
+        /// What the client asks for.
+        hello: &'a ClientHello,
+        /// On which connection, if that is known.
+        connection: Option<&'a Connection>,
+        /// Its owner, as it is now or was at its exit.
+        process: Option<&'a Arc<Image>>,
+    },
     /// Something was lost.
     Lost(Loss),
 }
@@ -278,7 +288,8 @@ impl<'a> Fact<'a> {
             | Fact::ListenClosed { process, .. }
             | Fact::DatagramFlow { process, .. }
             | Fact::SocketOpened { process, .. }
-            | Fact::Lookup { process, .. } => process,
+            | Fact::Lookup { process, .. }
+            | Fact::ClientHello { process, .. } => process,
             Fact::Lost(_) => None,
         }
     }
@@ -294,6 +305,7 @@ impl<'a> Fact<'a> {
             | Fact::ListenOpened { connection, .. }
             | Fact::ListenClosed { connection, .. }
             | Fact::DatagramFlow { connection, .. } => Some(connection),
+            Fact::ClientHello { connection, .. } => connection,
             Fact::ProcessForked(_)
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }
@@ -307,6 +319,7 @@ impl<'a> Fact<'a> {
     pub fn endpoints(&self) -> Option<&'a Endpoints> {
         match *self {
             Fact::Lookup { lookup, .. } => Some(&lookup.endpoints),
+            Fact::ClientHello { hello, .. } => Some(&hello.endpoints),
             _ => Some(&self.connection()?.endpoints),
         }
     }

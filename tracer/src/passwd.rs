@@ -2,10 +2,10 @@
 //!
 //! In: its text. Out: names by ID.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 
 /// Names by user ID.
-pub type Names = HashMap<u32, String>;
+pub type Names = BTreeMap<u32, String>;
 
 /// Reads lines of `NAME:PASSWORD:UID:…`; of two names for an ID the first counts, as for `getpwuid`.
 pub fn parse(text: &str) -> Names {

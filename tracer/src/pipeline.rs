@@ -168,6 +168,11 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
+    /// Reports what somebody behind the state lost.
+    pub fn lost(&mut self, loss: Loss) {
+        self.state.lost(loss, clock::boot_time(), &mut self.sinks);
+    }
+
     /// Lets time pass although nothing may have happened, and reports what was lost meanwhile.
     pub fn tick(&mut self) -> Result<Counters, MapError> {
         self.take_all();

@@ -4,6 +4,8 @@
 //! time, losses. Out: observations to a [`Sink`]. One task owns a [`State`], and nothing else changes it. It reads no clock and does
 //! no I/O: the same inputs give the same observations, which is how it is tested.
 
+mod hello;
+
 use std::sync::Arc;
 
 use crate::connection::flows::{FlowTable, Question};
@@ -21,6 +23,7 @@ use crate::process::inventory::ExistingProcess;
 use crate::process::population::Population;
 use crate::process::secrets::Secrets;
 use crate::process::table::{ProcessId, ProcessTable};
+use crate::tls::hellos::{HelloCounters, Hellos};
 
 /// Where names are asked for.
 const DNS_PORT: u16 = 53;
@@ -61,6 +64,8 @@ pub struct Counters {
     pub cgroup_evictions: u64,
     /// About look-ups.
     pub lookups: LookupCounters,
+    /// About TLS handshakes.
+    pub hellos: HelloCounters,
 }
 
 /// The kernel's own sockets, as somebody found them.
@@ -84,6 +89,7 @@ pub struct State {
     flows: FlowTable,
     lookups: Lookups,
     unowned: Unowned,
+    hellos: Hellos,
     now: BootTime,
 }
 
@@ -96,6 +102,7 @@ impl State {
             flows: FlowTable::new(limits.flows),
             lookups: Lookups::new(),
             unowned: Unowned::default(),
+            hellos: Hellos::default(),
             now: BootTime::default(),
         }
     }
@@ -221,7 +228,12 @@ impl State {
                 cgroup,
                 path,
             } => self.processes.cgroup_attach(*process, *cgroup, *path),
-            EventKind::Connect(moment) => self.moment(time, moment, sink, ConnectionTable::connect),
+            EventKind::Connect(moment) => {
+                self.moment(time, moment, sink, ConnectionTable::connect);
+                if self.hellos.is_waiting() {
+                    self.tell_waiting_hello(moment.socket, sink);
+                }
+            }
             EventKind::Attempt(moment) => self.moment(time, moment, sink, ConnectionTable::attempt),
             EventKind::ConnectError(moment, errno) => {
                 self.moment(
@@ -310,6 +322,7 @@ impl State {
             }
             EventKind::Dns(payload) => self.dns(time, payload, sink),
             EventKind::SocketCreated(socket) => self.socket_opened(time, socket, sink),
+            EventKind::ClientHello(payload) => self.client_hello(time, payload, sink),
         }
     }
 
@@ -341,6 +354,7 @@ impl State {
             self.flows.due(),
             self.lookups.due(),
             self.unowned.due(),
+            self.hellos.due(),
         ];
         dues.into_iter().flatten().min()
     }
@@ -401,6 +415,7 @@ impl State {
         let (connections, mut context) = self.split(self.now, sink);
         connections.drain(&mut context);
         self.tell_unowned(BootTime(u64::MAX), sink);
+        self.tell_unknown_hellos(BootTime(u64::MAX), sink);
         self.lookups.drain(self.now, sink);
         self.report_losses(sink);
     }
@@ -414,6 +429,7 @@ impl State {
             process_evictions: self.processes.evictions(),
             cgroup_evictions: self.processes.cgroup_evictions(),
             lookups: self.lookups.counters(),
+            hellos: self.hellos.counters(),
         }
     }
 
@@ -430,6 +446,9 @@ impl State {
             flows.advance(now, &mut context);
         }
         self.tell_unowned(now, sink);
+        if self.hellos.is_waiting() {
+            self.tell_unknown_hellos(now, sink);
+        }
         if self.lookups.is_due(now) {
             self.lookups.advance(now, sink);
         }
@@ -524,6 +543,7 @@ impl State {
             time,
             processes: &mut self.processes,
             names: self.lookups.names(),
+            hellos: &self.hellos,
             sink,
         };
         (&mut self.flows, &mut self.connections.ids, context)
@@ -538,6 +558,7 @@ impl State {
             time,
             processes: &mut self.processes,
             names: self.lookups.names(),
+            hellos: &self.hellos,
             sink,
         };
         (&mut self.connections, context)

@@ -53,7 +53,7 @@ impl Daemon {
         let everywhere = processors::all()?;
         processors::keep_to(processors)?;
         let child = Command::new(&tracer.program)
-            .args(["run", "--output", "json"])
+            .args(["run", "--output", "json", "--history", "off"])
             // Another tracer may serve its metrics at the usual port.
             .args(["--metrics-listen", "127.0.0.1:0", "--hook-mode"])
             .arg(&tracer.mode)

@@ -34,6 +34,7 @@ impl Daemon {
     pub(crate) fn start(mode: &str, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(TRACER)
             .args(["run", "--output", "json", "--output-file", OUTPUT])
+            .args(["--history", "off"])
             .args(["--hook-mode", mode])
             .args(arguments)
             .stdin(Stdio::null())

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::failing::{LOOPBACK, tcp};
 use super::{tell, word};
+use crate::hello::Hello;
 use crate::procfs::TcpSocket;
 use crate::wait;
 
@@ -29,10 +30,16 @@ const DOWN: &[u8] = b"answer!";
 /// `TCPI_OPT_SYN_DATA`: the SYN carried data, and it was taken.
 const SYN_DATA: u8 = 32;
 
-/// Makes one connection, both ends of which are this process's. Argument: `sent` (by `sendto`) or
-/// `written` (after a connect that does not connect). Fact, once both are closed: `{"port", "local",
+/// Makes one connection, both ends of which are this process's. Arguments: `sent` (by `sendto`) or
+/// `written` (after a connect that does not connect); and, instead of something else, what begins a TLS
+/// handshake with the server of this name. Fact, once both are closed: `{"port", "local",
 /// "up", "down", "with_syn"}`.
 pub(super) fn open(arguments: &[OsString]) -> Result<()> {
+    let up = match word(arguments, 1) {
+        Ok(name) => Hello::with_name(name).record(),
+        Err(_) => UP.to_vec(),
+    };
+    let length = up.len();
     enter_namespace()?;
     let listener = tcp(AddressFamily::INET, SocketFlags::empty())?;
     bind(&listener, &LOOPBACK)?;
@@ -40,27 +47,28 @@ pub(super) fn open(arguments: &[OsString]) -> Result<()> {
     listen(&listener, 16)?;
     let listener = TcpListener::from(listener);
     let address = listener.local_addr()?;
-    let acceptor = std::thread::spawn(move || answer(&listener));
+    let acceptor = std::thread::spawn(move || answer(&listener, length));
     let socket = tcp(AddressFamily::INET, SocketFlags::empty())?;
     match word(arguments, 0)? {
         "sent" => {
             let flags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.unsigned_abs());
-            sendto(&socket, UP, flags, &address)?;
+            sendto(&socket, &up, flags, &address)?;
         }
         "written" => {
             set(&socket, libc::TCP_FASTOPEN_CONNECT, 1)?;
             connect(&socket, &address)?;
-            rustix::io::write(&socket, UP)?;
+            rustix::io::write(&socket, &up)?;
         }
         other => bail!("no such way to send with the SYN: {other}"),
     }
-    finish(socket.into(), address, acceptor)
+    finish(socket.into(), address, acceptor, length)
 }
 
 fn finish(
     mut initiator: TcpStream,
     address: SocketAddr,
     acceptor: std::thread::JoinHandle<Result<()>>,
+    up: usize,
 ) -> Result<()> {
     initiator.read_exact(&mut [0; DOWN.len()])?;
     let local = initiator.local_addr()?.port();
@@ -74,14 +82,14 @@ fn finish(
         (!TcpSocket::all().iter().any(is_ending)).then_some(())
     });
     tell(
-        &json!({"port": address.port(), "local": local, "up": UP.len(), "down": DOWN.len(),
+        &json!({"port": address.port(), "local": local, "up": up, "down": DOWN.len(),
                  "with_syn": with_syn}),
     )
 }
 
-fn answer(listener: &TcpListener) -> Result<()> {
+fn answer(listener: &TcpListener, length: usize) -> Result<()> {
     let mut stream = TcpStream::from(rustix::net::accept(listener)?);
-    stream.read_exact(&mut [0; UP.len()])?;
+    stream.read_exact(&mut vec![0; length])?;
     stream.write_all(DOWN)?;
     ensure!(stream.read(&mut [0])? == 0, "more comes than was said");
     Ok(())

@@ -15,6 +15,7 @@ mod echo;
 mod exchange;
 mod failing;
 mod fast_open;
+mod greeting;
 mod handing;
 mod holding;
 pub mod kernel_client;
@@ -24,6 +25,7 @@ pub mod mptcp;
 mod path_manager;
 mod racing;
 pub mod raw_sockets;
+mod reconnecting;
 mod running;
 mod unreachable;
 pub mod uring;
@@ -62,6 +64,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("refused", failing::refused),
     ("refused-later", failing::refused_later),
     ("refused-when-told", failing::refused_when_told),
+    ("reconnect", reconnecting::reconnect),
     ("unreachable", failing::unreachable),
     ("give-up", failing::give_up),
     ("time-out", failing::time_out),
@@ -83,6 +86,7 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("mptcp-falls-back", mptcp::fall_back),
     ("answer", asking::answer),
     ("ask", asking::ask),
+    ("greet", greeting::greet),
     ("datagrams", datagrams::exchange),
     ("datagrams-without-ports", echo::exchange),
     ("datagrams-inherited", datagrams::with_inherited_socket),

@@ -7,18 +7,44 @@ use tests::suite::Fact;
 use tests::{command, environment, facts};
 
 pub(crate) fn facts() -> Vec<Fact> {
-    facts![doctor_names_the_hook_of_each_moment]
+    facts![
+        doctor_names_the_hook_of_each_moment,
+        doctor_names_the_hook_on_handshakes_if_asked,
+    ]
 }
 
-fn doctor_names_the_hook_of_each_moment() {
+/// What it says of this mode.
+fn report(arguments: &[&str]) -> Value {
     let mut doctor = Command::new(environment::tracer_bin());
     let mode = environment::hook_mode().as_str();
     doctor.args(["doctor", "-o", "json", "--hook-mode", mode]);
-    let finished = command::run(doctor.stdout(Stdio::piped()));
+    let finished = command::run(doctor.args(arguments).stdout(Stdio::piped()));
     assert_eq!(finished.code, Some(0), "{finished:#?}");
     let report: Value = serde_json::from_str(&finished.stdout).expect("one JSON object");
     assert_eq!(report["would_run"], true, "{report:#}");
     assert_eq!(report["hook_mode"], mode, "{report:#}");
+    report
+}
+
+fn handshakes(report: &Value) -> Option<&Value> {
+    let mut moments = report["moments"].as_array().expect("a list").iter();
+    moments.find(|moment| moment["moment"] == "client_hello")
+}
+
+fn doctor_names_the_hook_on_handshakes_if_asked() {
+    let report = report(&["--tls"]);
+    let handshakes = handshakes(&report).expect("it is among the moments");
+    let hooks = handshakes["chosen"].as_array();
+    assert!(
+        hooks.is_some_and(|hooks| hooks.len() == 1),
+        "{handshakes:#}"
+    );
+    assert_eq!(handshakes["essential"], false);
+}
+
+fn doctor_names_the_hook_of_each_moment() {
+    let report = report(&[]);
+    assert!(handshakes(&report).is_none(), "{report:#}");
     let moments = report["moments"].as_array().expect("a list");
     let essential = moments.iter().filter(|moment| moment["essential"] == true);
     let mut names = Vec::new();

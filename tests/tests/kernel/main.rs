@@ -19,6 +19,7 @@ mod existing;
 mod failures;
 mod fast_open;
 mod files;
+mod history;
 mod hostile;
 mod io_uring;
 mod kernel_owned;
@@ -39,6 +40,7 @@ mod raw_sockets;
 mod resets;
 mod secrets;
 mod ss;
+mod tls;
 mod trace;
 mod tree;
 
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     common::abandon();
+    tls::abandon();
     if can_run {
         suite::print_times();
     }
@@ -92,6 +95,7 @@ fn subjects() -> Vec<(&'static str, By, Vec<Fact>)> {
         ("kernel_owned", By::Mode, kernel_owned::facts()),
         ("datagrams", By::Mode, datagrams::facts()),
         ("lookups", By::Mode, lookups::facts()),
+        ("tls", By::Mode, tls::facts()),
         ("passed", By::Mode, passed::facts()),
         ("listeners", By::Mode, listeners::facts()),
         ("processes", By::Kernel, processes::facts()),
@@ -118,5 +122,6 @@ fn subjects() -> Vec<(&'static str, By, Vec<Fact>)> {
         ("endings", By::Kernel, endings::facts()),
         ("existing", By::Mode, existing::facts()),
         ("ss", By::Kernel, ss::facts()),
+        ("history", By::Kernel, history::facts()),
     ]
 }

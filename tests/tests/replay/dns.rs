@@ -204,6 +204,7 @@ pub(crate) fn domain(domain: &Domain) -> String {
         KnownFrom::Process => "process",
         KnownFrom::Container => "container",
         KnownFrom::Host => "host",
+        KnownFrom::ClientHello => "client hello",
     };
     format!(" named {} ({known_from})", domain.name)
 }

@@ -3,6 +3,7 @@
 //! difference before you believe it.
 
 mod dns;
+mod hello;
 mod random;
 mod raw_socket;
 mod scenario;

@@ -9,8 +9,9 @@ use tracer::dns::Lookup;
 use tracer::dns::names::KnownFrom;
 use tracer::event::{
     AcceptSeen, BootTime, Close, DnsPayload, Endpoints, Errno, Event, EventKind, ExaminedSocket,
-    Exec, Flow, FlowKey, FlowTotals, HeldSocket, Membership, Name, ProcessKey, Protocol, RawFamily,
-    RawSocket, RawType, SocketId, SocketMoment, Subflow, Task, TcpState, Transport,
+    Exec, Flow, FlowKey, FlowTotals, HeldSocket, HelloPayload, Membership, Name, ProcessKey,
+    Protocol, RawFamily, RawSocket, RawType, SocketId, SocketMoment, Subflow, Task, TcpState,
+    Transport,
 };
 use tracer::observation::{
     Connection, ConnectionId, Direction, Fact, FlowStage, Observation, Sink,
@@ -32,6 +33,10 @@ const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
 const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\0\0\x01\0\x01\
     \xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x01";
 
+/// What a TLS client may send, without any extension.
+const HELLO: &[u8] =
+    b"\x16\x03\x01\0\x2d\x01\0\0\x29\x03\x03RandomRandomRandomRandomRandom!!\0\0\x02\x13\x01\x01\0";
+
 /// A few numbers, out of which an event is made. Few processes, sockets and ports, so that
 /// everything collides.
 #[derive(Clone, Debug)]
@@ -49,7 +54,7 @@ struct Dice {
 
 prop_compose! {
     fn dice()(
-        (verb, process, start, socket) in (0..21u8, 1..6u32, 0..3u64, 0..3u64),
+        (verb, process, start, socket) in (0..22u8, 1..6u32, 0..3u64, 0..3u64),
         (local, remote) in (0..4u16, 0..4u16),
         (state, errno) in (0..12u8, 0..5u32),
         step in prop_oneof![-50_000..1_000_000i64, 0..60_000_000i64],
@@ -169,6 +174,11 @@ impl Dice {
                 by_connect: self.errno == 0,
             },
             16 => EventKind::DatagramClose(socket),
+            17 => EventKind::ClientHello(HelloPayload {
+                socket,
+                endpoints: self.endpoints(),
+                bytes: if self.errno == 0 { b"" } else { HELLO },
+            }),
             _ => EventKind::Close(self.close()),
         }
     }
@@ -237,7 +247,7 @@ impl Dice {
     /// Adds to what somebody finds who looks at the kernel's sockets; true when he has seen all.
     fn look(&self, time: BootTime, snapshot: &mut Snapshot) -> bool {
         match self.verb {
-            18 => snapshot.held.push(HeldSocket {
+            19 => snapshot.held.push(HeldSocket {
                 time,
                 close: self.close(),
                 holder: self.task(),
@@ -245,13 +255,13 @@ impl Dice {
                 inode: self.socket,
                 upper: self.upper(),
             }),
-            19 => snapshot.examined.push(ExaminedSocket {
+            20 => snapshot.examined.push(ExaminedSocket {
                 socket: SocketId(self.socket),
                 found: (self.errno > 0).then(|| self.endpoints()),
             }),
             _ => snapshot.complete_at = time,
         }
-        self.verb > 19
+        self.verb > 20
     }
 
     /// One of two, or none.
@@ -290,6 +300,8 @@ struct Judge {
     begun: HashMap<ConnectionId, u32>,
     ended: HashSet<ConnectionId>,
     failed: HashSet<ConnectionId>,
+    /// Who began a TLS handshake.
+    greeted: HashSet<ConnectionId>,
     /// Whose questions were answered.
     answered: HashSet<ProcessKey>,
 }
@@ -380,6 +392,18 @@ impl Sink for Judge {
                 lookup, process, ..
             } => self.lookup(lookup, *process),
             Fact::ProcessExited { .. } | Fact::Lost(_) => {}
+            Fact::ClientHello {
+                connection,
+                process,
+                ..
+            } => match connection {
+                Some(connection) => {
+                    self.connection(connection, process.map(|image| &**image));
+                    assert!(!self.ended.contains(&connection.id));
+                    assert!(self.greeted.insert(connection.id), "told twice");
+                }
+                None => assert!(process.is_none()),
+            },
             Fact::DatagramFlow {
                 connection,
                 process,
@@ -481,7 +505,7 @@ proptest! {
         let mut judge = Judge::default();
         let mut snapshot = Snapshot::default();
         for (dice, event) in dice.iter().zip(events(&dice)) {
-            if dice.verb < 18 {
+            if dice.verb < 19 {
                 judge.name(&event.kind);
                 state.event(&event, &mut judge);
             } else if dice.look(event.time, &mut snapshot) {

@@ -26,6 +26,7 @@
 //! TIME ask SOCKET PID LOCAL > SERVER ID NAME TYPE       by UDP; see `dns.rs`
 //! TIME answer SOCKET LOCAL > SERVER ID NAME TYPE DATA…
 //! TIME bytes SOCKET LOCAL > SERVER HEX       received by UDP
+//! TIME hello SOCKET LOCAL > REMOTE NAME PROTOCOL…       begins a TLS handshake; see `hello.rs`
 //! TIME advance
 //! TIME held SOCKET PID DESCRIPTOR LOCAL > REMOTE STATE     who looks at the kernel's sockets finds this;
 //!                                            `upper=`, `further`
@@ -43,6 +44,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::dns;
+use crate::hello;
 use tracer::event::{
     AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket,
     Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task,
@@ -147,7 +149,7 @@ pub(crate) struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 16] = [
     "ids-only",
     "mapped",
     "no-totals",
@@ -162,6 +164,8 @@ const FLAGS: [&str; 14] = [
     "tcp",
     "cut",
     "tc",
+    "encrypted",
+    "wrong",
 ];
 
 impl<'a> Words<'a> {
@@ -435,6 +439,7 @@ impl Reader {
             }
             "answer" => dns::answer(socket(words)?, words)?,
             "bytes" => dns::bytes(socket(words)?, words)?,
+            "hello" => hello::read(socket(words)?, words)?,
             verb => return Err(format!("{verb} is unknown")),
         })
     }

@@ -13,6 +13,7 @@ use tracer::process::image::{Image, Parent, Provenance, Relation};
 use tracer::state::Counters;
 
 use crate::dns;
+use crate::hello;
 use crate::raw_socket;
 use crate::scenario::ERRNOS;
 
@@ -56,6 +57,10 @@ impl Transcript {
                 lookups.malformed, lookups.unexpected
             )
             .unwrap();
+        }
+        let malformed = counters.hellos.malformed;
+        if malformed > 0 {
+            writeln!(self.text, "of TLS: {malformed} malformed").unwrap();
         }
         self.text
     }
@@ -241,6 +246,19 @@ impl Transcript {
             } => {
                 let after = duration(" after", Some(*duration_ns));
                 format!("{}{after}{}", dns::lookup(lookup), lineage(*process))
+            }
+            Fact::ClientHello {
+                hello,
+                connection,
+                process,
+            } => {
+                let ends = &hello.endpoints;
+                let connection = match connection {
+                    Some(connection) => self.connection(connection),
+                    None => format!("{} ? {}", ends.local, ends.remote),
+                };
+                let said = hello::write(hello);
+                format!("hello on {connection}{said}{}", lineage(*process))
             }
             Fact::Lost(loss) => {
                 let unit = match loss.unit {

@@ -15,10 +15,11 @@ pub(crate) fn tracer(arguments: &[&str]) -> Command {
     command
 }
 
-/// The arguments of a `tracer run` that prints JSON and serves metrics where nobody else does.
-pub(crate) fn run_arguments() -> [String; 5] {
+/// The arguments of a `tracer run` that prints JSON, keeps nothing, and serves metrics where nobody else does.
+pub(crate) fn run_arguments() -> [String; 7] {
     let metrics = free_address().to_string();
-    ["run", "-o", "json", "--metrics-listen", &metrics].map(str::to_owned)
+    let (kept, served) = (["--history", "off"], ["--metrics-listen", &metrics]);
+    ["run", "-o", "json", kept[0], kept[1], served[0], served[1]].map(str::to_owned)
 }
 
 /// `tracer run` with further arguments.

@@ -20,6 +20,9 @@ pub struct CaptureArgs {
     /// Use only hooks of this mode, instead of the best that the kernel accepts
     #[arg(long, value_name = "MODE", value_parser = hook_mode())]
     pub hook_mode: Option<HookMode>,
+    /// Also tell which server and which protocols a TLS client asks for, from the first bytes that are sent
+    #[arg(long)]
+    pub tls: bool,
     /// Go on when a moment cannot be seen, or a hook does not work
     #[arg(long)]
     pub degraded: bool,

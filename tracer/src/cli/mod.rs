@@ -4,9 +4,11 @@
 //! resolves what depends on one another or on the surroundings.
 
 mod capture;
+mod export;
 mod file;
 mod filter;
 mod group;
+mod history;
 mod mask;
 mod output;
 mod ss;
@@ -20,9 +22,14 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
+pub use self::export::{ExportArgs, ExportFormat, ReportArgs, ReportSubject};
 pub use self::file::{FileArgs, HashLimit, Size};
 pub use self::filter::FilterArgs;
 pub use self::group::Group;
+pub use self::history::{
+    HistoryArgs, KeepIn, PastArgs, PastFormat, QueryArgs, SpanArgs, Subject, TalkersArgs,
+    WantedEnd, WhoArgs,
+};
 pub use self::mask::MaskArgs;
 pub use self::output::{Color, OutputArgs, OutputFormat};
 pub use self::ss::SsArgs;
@@ -54,6 +61,16 @@ pub enum Command {
     Ss(SsArgs),
     /// Draw the ancestors and descendants of a process, each with its connections
     Tree(TreeArgs),
+    /// List what happened: connections, processes, listeners, look-ups
+    Query(QueryArgs),
+    /// List the processes that had connections, and how many
+    Talkers(TalkersArgs),
+    /// List who talked to an address, when, and by whose doing
+    Who(WhoArgs),
+    /// Write what happened for others to read: as JSON lines, CSV, Zeek's conn.log or Parquet
+    Export(ExportArgs),
+    /// Write a report on a process, an address or a time, to hand on: HTML, the events, and their hashes
+    Report(ReportArgs),
     /// Tell what this kernel offers, which hook serves each moment, and what is lost
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the events
@@ -101,6 +118,9 @@ pub struct RunArgs {
     /// Which group may ask, by name or number; otherwise the user alone
     #[arg(long, value_name = "GROUP", help_heading = "Other commands")]
     pub socket_group: Option<Group>,
+    /// What to keep.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// What not to show of it.
     #[command(flatten)]
     pub mask: MaskArgs,
@@ -228,8 +248,11 @@ pub fn shell(name: &str) -> Option<Shell> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text
+    let span: jiff::Span = text
         .parse()
-        .map_err(|_| "not a time such as 30s, 5m or 1h30m".to_owned())?;
+        .map_err(|_| "not a time such as 30s, 5m, 1h30m or 7d".to_owned())?;
+    let duration = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| "months and years have no certain length: give days".to_owned())?;
     Duration::try_from(duration).map_err(|_| "a time cannot be negative".to_owned())
 }

@@ -24,6 +24,7 @@ use crate::{
     failure::Failure,
     file::examiner::ExaminerSink,
     filter::Filter,
+    history::{HistorySink, store},
     host::Host,
     http::Bound,
     kernel::{self, netns, privileges, sockets},
@@ -66,6 +67,8 @@ struct Sinks {
     metrics: MetricsSink,
     /// `None` if executed files are not to be read.
     files: Option<ExaminerSink>,
+    /// `None` if nothing is to be kept.
+    history: Option<HistorySink>,
 }
 
 impl Sink for Sinks {
@@ -76,6 +79,9 @@ impl Sink for Sinks {
         }
         self.lines.observe(observation);
         self.metrics.observe(observation);
+        if let Some(history) = &mut self.history {
+            history.observe(observation);
+        }
     }
 
     fn flush(&mut self) {
@@ -83,6 +89,9 @@ impl Sink for Sinks {
         self.metrics.flush();
         if let Some(files) = &mut self.files {
             files.flush();
+        }
+        if let Some(history) = &mut self.history {
+            history.flush();
         }
     }
 
@@ -127,10 +136,26 @@ async fn trace(config: Config) -> Result<(), Failure> {
     let offset = WallOffset::measure();
     let files = examiner(&config, &offset)?;
     let state = State::new(Limits::default()).masking(config.secrets.clone());
+    let mut failed = None;
     let mut session = Session::start(&config.capture, state, |facts| {
-        sinks(&config, facts, &offset, chunks, metrics_sink, files)
+        let history = history(&config, &facts, &offset).unwrap_or_else(|failure| {
+            failed = Some(failure);
+            None
+        });
+        sinks(
+            &config,
+            facts,
+            &offset,
+            chunks,
+            metrics_sink,
+            files,
+            history,
+        )
     })
     .map_err(start_failure)?;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     if config.capture.log_level > 0 {
         kernel::log::pass_on(&mut session.programs).map_err(Failure::failed)?;
     }
@@ -163,6 +188,7 @@ async fn trace(config: Config) -> Result<(), Failure> {
     )
     .await;
     drop(local);
+    tell_history_losses(&mut session);
     // Before the hooks go: they go one by one, and what some still see then is half a story.
     let sinks = session.pipeline.finish();
     drop(session.programs);
@@ -171,6 +197,9 @@ async fn trace(config: Config) -> Result<(), Failure> {
     }
     if let Ok(sinks) = sinks {
         sinks.lines.close();
+        if let Some(history) = sinks.history {
+            history.close(FINISH);
+        }
     }
     ended.and_then(|()| writer.finish(FINISH).map_err(Failure::failed))
 }
@@ -208,6 +237,23 @@ async fn run(
     }
 }
 
+fn history(
+    config: &Config,
+    facts: &Facts,
+    offset: &WallOffset,
+) -> Result<Option<HistorySink>, Failure> {
+    let start = |options: &store::Options| {
+        let mut context = context(facts.hooks.clone(), offset);
+        HistorySink::start(options.clone(), &mut context, Filter::default())
+    };
+    let history = config.history.as_ref().map(start).transpose();
+    history.map_err(|error| {
+        Failure::failed(format_args!(
+            "cannot start the thread that writes the history: {error}; --history off goes without"
+        ))
+    })
+}
+
 fn examiner(config: &Config, offset: &WallOffset) -> Result<Option<ExaminerSink>, Failure> {
     let start = |options| ExaminerSink::start(options, Filter::default(), offset.clone());
     let examiner = config.files.map(start).transpose();
@@ -243,6 +289,7 @@ async fn next(local: &mut Option<local::server::Server>) -> Option<local::server
 }
 
 fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> {
+    tell_history_losses(session);
     let counters = session.pipeline.tick().map_err(|error| {
         Failure::failed(format_args!(
             "cannot read the kernel programs' counters: {error}"
@@ -264,6 +311,13 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
         metrics.program_runs(runs.hook, runs.count);
     }
     Ok(())
+}
+
+fn tell_history_losses(session: &mut Session<Sinks>) {
+    let history = session.pipeline.sinks().history.as_mut();
+    if let Some(loss) = history.and_then(HistorySink::take_loss) {
+        session.pipeline.lost(loss);
+    }
 }
 
 /// What is done at some ticks only.
@@ -320,6 +374,7 @@ fn sinks(
     chunks: Chunks,
     mut metrics: MetricsSink,
     mut files: Option<ExaminerSink>,
+    mut history: Option<HistorySink>,
 ) -> Sinks {
     // Until the command's process is known, nobody's events are shown.
     let scope = Filter {
@@ -335,6 +390,9 @@ fn sinks(
     if let Some(files) = &mut files {
         files.filter_mut().clone_from(&scope);
     }
+    if let Some(history) = &mut history {
+        history.filter_mut().clone_from(&scope);
+    }
     *metrics.filter_mut() = scope;
     let mut lines = config
         .output
@@ -344,6 +402,7 @@ fn sinks(
         lines,
         metrics,
         files,
+        history,
     }
 }
 
@@ -489,6 +548,7 @@ mod tests {
             lines: LineSink::new(format, Filter::default(), chunks),
             metrics: metrics::metrics(&[], Filter::default()).unwrap().1,
             files: Some(files.unwrap()),
+            history: None,
         };
         (sinks, writer)
     }

@@ -7,6 +7,7 @@ mod doctor;
 pub mod launch;
 mod live;
 mod man;
+mod past;
 mod schema;
 mod ss;
 mod tree;
@@ -27,6 +28,11 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
         Command::Ss(args) => ss::ss(&args),
         Command::Tree(args) => tree::tree(&args, surroundings),
+        Command::Query(args) => past::query::query(&args, surroundings),
+        Command::Talkers(args) => past::talkers::talkers(&args, surroundings),
+        Command::Who(args) => past::who::who(&args, surroundings),
+        Command::Export(args) => past::export::export(&args),
+        Command::Report(args) => past::report::report(&args),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),

@@ -442,6 +442,7 @@ fn socket_of(kind: &EventKind<'_>) -> Option<SocketId> {
     match kind {
         EventKind::Close(close) => Some(close.socket),
         EventKind::Established { socket, .. } | EventKind::ResetSent(socket) => Some(*socket),
+        EventKind::ClientHello(payload) => Some(payload.socket),
         EventKind::Subflow(subflow) if subflow.further => Some(subflow.upper),
         EventKind::Subflow(subflow) => Some(subflow.socket),
         EventKind::Connect(moment) | EventKind::Attempt(moment) | EventKind::Listen(moment) => {

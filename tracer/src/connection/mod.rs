@@ -4,6 +4,7 @@ mod comparison;
 pub(crate) mod endpoints;
 mod entry;
 pub mod flows;
+mod hello;
 pub(crate) mod holders;
 mod inbound;
 mod listeners;

@@ -28,6 +28,7 @@ use crate::observation::{
 };
 use crate::process::image::{Image, Provenance};
 use crate::process::table::{ProcessId, ProcessTable};
+use crate::tls::hellos::Hellos;
 
 /// The lists of what is held, and for how long each holds it.
 const HOLDS: [(usize, u64); 3] = [
@@ -50,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) processes: &'a mut ProcessTable,
     /// What addresses are called.
     pub(crate) names: &'a Names,
+    /// What clients call their servers.
+    pub(crate) hellos: &'a Hellos,
     /// Who is told.
     pub(crate) sink: &'a mut dyn Sink,
 }
@@ -69,7 +72,8 @@ impl Context<'_> {
         if connection.direction == Direction::Egress {
             let at = connection.opened_at.unwrap_or(self.time);
             let address = connection.endpoints.remote.ip();
-            connection.domain = self.names.of(owner.map(AsRef::as_ref), address, at);
+            let asked_for = self.names.of(owner.map(AsRef::as_ref), address, at);
+            connection.domain = asked_for.or_else(|| self.hellos.domain(connection.id));
         }
         connection
     }

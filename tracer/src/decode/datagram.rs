@@ -1,11 +1,13 @@
-//! Records about datagrams, DNS, and the sockets that see them.
+//! Records about what is sent: datagrams, DNS and TLS, and the sockets that see all of it.
 //!
-//! In: one record. Out: an [`Event`], which borrows a message of DNS from the record.
+//! In: one record. Out: an [`Event`], which borrows a message from the record.
 
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::event::{DnsPayload, Flow, FlowKey, Protocol, RawFamily, RawSocket, RawType, Transport};
+use crate::event::{
+    DnsPayload, Flow, FlowKey, HelloPayload, Protocol, RawFamily, RawSocket, RawType, Transport,
+};
 
 #[inline(never)]
 pub(super) fn flow(bytes: &[u8], time: BootTime) -> Decoded<'static> {
@@ -102,6 +104,31 @@ pub(super) fn dns(bytes: &[u8], time: BootTime) -> Decoded<'_> {
         bytes: payload,
         truncated: field!(fixed, record::Dns, sent_length) > length,
         sequence: NonZeroU32::new(field!(fixed, record::Dns, sequence)),
+    });
+    Ok(Event { time, kind })
+}
+
+#[inline(never)]
+pub(super) fn client_hello(bytes: &[u8], time: BootTime) -> Decoded<'_> {
+    const SIZE: usize = size_of::<record::ClientHello>();
+    let (fixed, rest) = bytes
+        .split_first_chunk::<SIZE>()
+        .ok_or(DecodeError::Length {
+            kind: "client_hello",
+            expected: SIZE,
+            length: bytes.len(),
+        })?;
+    let length = field!(fixed, record::ClientHello, length);
+    let payload = rest.get(..length as usize).ok_or(DecodeError::Length {
+        kind: "client_hello",
+        expected: SIZE + length as usize,
+        length: bytes.len(),
+    })?;
+    let ends = &part(fixed, offset_of!(record::ClientHello, endpoints));
+    let kind = EventKind::ClientHello(HelloPayload {
+        socket: SocketId(field!(fixed, record::ClientHello, socket)),
+        endpoints: of_datagram(ends)?,
+        bytes: payload,
     });
     Ok(Event { time, kind })
 }

@@ -44,6 +44,8 @@ pub enum KnownFrom {
     Container,
     /// One of any other process, e.g. of a resolver that asks for others.
     Host,
+    /// None: it is what the client of a TLS handshake calls the server.
+    ClientHello,
 }
 
 /// For whom a name is remembered.

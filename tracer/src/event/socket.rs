@@ -204,3 +204,14 @@ impl From<Transport> for Protocol {
         }
     }
 }
+
+/// The first bytes sent on a connection, which begin a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelloPayload<'a> {
+    /// Through which socket.
+    pub socket: SocketId,
+    /// Between which ends.
+    pub endpoints: Endpoints,
+    /// The first record, as far as it was seen.
+    pub bytes: &'a [u8],
+}

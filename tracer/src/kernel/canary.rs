@@ -65,7 +65,7 @@ impl Canary {
                 Moment::ConnectErrorV4 => fails_v4,
                 Moment::ConnectErrorV6 => fails_v6,
                 Moment::RawSocket => has_raw_socket,
-                Moment::Reset | Moment::Cgroup | Moment::DnsStream => false,
+                Moment::Reset | Moment::Cgroup | Moment::DnsStream | Moment::ClientHello => false,
             })
             .collect();
         Ok(Self {

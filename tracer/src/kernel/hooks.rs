@@ -148,12 +148,14 @@ pub enum Moment {
     DnsStream,
     /// A process opens a raw or a packet socket.
     RawSocket,
+    /// Connections begin with a TLS handshake: seen only if that is asked for.
+    ClientHello,
 }
 
 impl Moment {
     /// In the order in which they are attached: cgroups and processes first, so that whoever acts is
     /// known; `State` last of those that it may have to stand in for.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Cgroup,
         Self::Fork,
         Self::Exec,
@@ -167,7 +169,14 @@ impl Moment {
         Self::Datagram,
         Self::DnsStream,
         Self::RawSocket,
+        Self::ClientHello,
     ];
+
+    /// Those that are to be seen: all but what has to be asked for.
+    pub fn wanted(tls: bool) -> impl Iterator<Item = Self> {
+        let moments = Self::ALL.into_iter();
+        moments.filter(move |moment| tls || *moment != Self::ClientHello)
+    }
 
     /// For people.
     pub const fn name(self) -> &'static str {
@@ -185,6 +194,7 @@ impl Moment {
             Self::Datagram => "datagrams",
             Self::DnsStream => "DNS over TCP",
             Self::RawSocket => "raw socket opens",
+            Self::ClientHello => "TLS client hello",
         }
     }
 
@@ -199,6 +209,7 @@ impl Moment {
                 | Self::Datagram
                 | Self::DnsStream
                 | Self::RawSocket
+                | Self::ClientHello
         )
     }
 }
@@ -434,6 +445,12 @@ const RAW_SOCKET: &[Way] = ways! {
     ],
 };
 
+const CLIENT_HELLO: &[Way] = ways! {
+    FENTRY => ["client_hello_fentry" at Point::Fentry("tcp_sendmsg_locked")],
+    KPROBE => ["client_hello_kprobe" at Point::Kprobe("tcp_sendmsg_locked")],
+    TRACEPOINT => ["client_hello_egress" at Point::Cgroup("skb_egress")],
+};
+
 /// The ways to see `moment`, best first. `stand_in` matters for those whose hooks stand in.
 pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
     match moment {
@@ -456,6 +473,7 @@ pub const fn ways(moment: Moment, stand_in: StandIn) -> &'static [Way] {
         Moment::DnsStream if stand_in.packets => DNS_STREAM_AMONG_PACKETS,
         Moment::DnsStream => DNS_STREAM,
         Moment::RawSocket => RAW_SOCKET,
+        Moment::ClientHello => CLIENT_HELLO,
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Options {
     pub mode: Option<HookMode>,
     /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Also look for TLS handshakes.
+    pub tls: bool,
     /// Go on without an essential moment that cannot be seen.
     pub degraded: bool,
     /// Lowest level of the kernel programs' own messages that is passed on; 0 is none.
@@ -206,6 +208,7 @@ pub fn load_only() -> Result<Unattached, LoadError> {
     } = Groundwork::lay()?;
     let options = Options {
         mode: None,
+        tls: false,
         ring_bytes: SMALLEST_RING,
         degraded: false,
         log_level: 0,
@@ -318,10 +321,10 @@ impl<'a> Attacher<'a> {
     }
 
     fn attach_all(&mut self, options: &Options) -> Result<Vec<Choice>, LoadError> {
-        self.load_expected(options.mode);
+        self.load_expected(options);
         let mut stand_in = StandIn::default();
         let mut choices = Vec::new();
-        for moment in Moment::ALL {
+        for moment in Moment::wanted(options.tls) {
             let choice = self.attach_moment(moment, stand_in, options)?;
             stand_in.learn(moment, choice.way.as_ref());
             choices.push(choice);

@@ -111,12 +111,20 @@ impl Losses {
         Ok(losses)
     }
 
-    /// How often each program had run at the last look.
-    pub fn runs(&self) -> impl Iterator<Item = Runs> {
-        self.programs.iter().map(|program| Runs {
-            hook: program.point,
-            count: program.runs,
-        })
+    /// How often the programs of each hook had run at the last look.
+    pub fn runs(&self) -> Vec<Runs> {
+        let mut runs: Vec<Runs> = Vec::new();
+        for program in &self.programs {
+            // Programs for two moments may be at one place.
+            match runs.iter_mut().find(|runs| runs.hook == program.point) {
+                Some(runs) => runs.count += program.runs,
+                None => runs.push(Runs {
+                    hook: program.point,
+                    count: program.runs,
+                }),
+            }
+        }
+        runs
     }
 }
 
@@ -151,6 +159,7 @@ fn describe(kind: u16, stand_in: StandIn) -> Option<(&'static str, LossUnit)> {
         kind::DATAGRAM_CLOSE => ("datagram_close", Record),
         kind::DNS => ("dns", Record),
         kind::SOCKET_CREATED => ("socket_created", Event),
+        kind::CLIENT_HELLO => ("client_hello", Record),
         _ => return None,
     })
 }

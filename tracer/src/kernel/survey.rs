@@ -55,7 +55,7 @@ pub fn survey(options: &Options) -> Result<Survey, LoadError> {
     } = Groundwork::lay()?;
     let mut ebpf = loader::load_object(options, &btf, loader)?;
     let mut attacher = Attacher::new(&mut ebpf, &btf, &aya_btf);
-    let moments = attacher.try_all(options.mode);
+    let moments = attacher.try_all(options);
     let task_iterator =
         iterator::load(&mut ebpf, &aya_btf, "existing_tasks", "task").and_then(|iterator| {
             let inventory =
@@ -69,11 +69,11 @@ pub fn survey(options: &Options) -> Result<Survey, LoadError> {
 }
 
 impl Attacher<'_> {
-    fn try_all(&mut self, mode: Option<HookMode>) -> Vec<Surveyed> {
+    fn try_all(&mut self, options: &Options) -> Vec<Surveyed> {
         let mut stand_in = StandIn::default();
         let mut surveyed = Vec::new();
-        for moment in Moment::ALL {
-            let trials = self.try_moment(moment, stand_in, mode);
+        for moment in Moment::wanted(options.tls) {
+            let trials = self.try_moment(moment, stand_in, options.mode);
             let found = Surveyed { moment, trials };
             stand_in.learn(moment, found.chosen().as_ref());
             surveyed.push(found);

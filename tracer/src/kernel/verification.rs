@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::{
     btf::Btf,
     hooks::{self, Hook, HookMode, Moment, Point, StandIn, Way},
-    loader::{Attacher, programs, reason},
+    loader::{Attacher, Options, programs, reason},
 };
 
 /// What Aya reads to attach a kprobe, and what a kernel without them lacks.
@@ -36,8 +36,9 @@ impl Verdicts {
     }
 
     /// What will be attached, as far as is known, and where.
-    fn expected_programs(&self, btf: &Btf, mode: Option<HookMode>) -> Vec<(&'static str, Point)> {
-        let ways = expected(mode, |hook| self.of(btf, hook));
+    fn expected_programs(&self, btf: &Btf, options: &Options) -> Vec<(&'static str, Point)> {
+        let moments = Moment::wanted(options.tls);
+        let ways = expected(moments, options.mode, |hook| self.of(btf, hook));
         let hooks = ways.iter().flat_map(|way| way.hooks);
         hooks
             .flat_map(|hook| programs(hook).map(|name| (name, hook.point)))
@@ -69,13 +70,17 @@ enum Standing {
     Refused,
 }
 
-/// The ways in which the moments will be seen, as far as `standing` tells: of each moment the first that
+/// The ways in which `moments` will be seen, as far as `standing` tells: of each moment the first that
 /// nothing is known against.
-fn expected(mode: Option<HookMode>, standing: impl Fn(&Hook) -> Standing) -> Vec<Way> {
+fn expected(
+    moments: impl Iterator<Item = Moment>,
+    mode: Option<HookMode>,
+    standing: impl Fn(&Hook) -> Standing,
+) -> Vec<Way> {
     let mut ways = Vec::new();
     let mut stand_in = StandIn::default();
     let mut is_settled = true;
-    for moment in Moment::ALL {
+    for moment in moments {
         // What it has to stand in for has to be known first.
         if moment == Moment::State && !is_settled {
             continue;
@@ -97,14 +102,14 @@ fn expected(mode: Option<HookMode>, standing: impl Fn(&Hook) -> Standing) -> Vec
 impl Attacher<'_> {
     /// Loads what is expected to be attached, all at the same time, and what is then expected wherever the
     /// kernel refuses something. It decides nothing: what is missing afterwards is loaded when it is attached.
-    pub(super) fn load_expected(&mut self, mode: Option<HookMode>) {
+    pub(super) fn load_expected(&mut self, options: &Options) {
         let (btf, aya_btf, verdicts) = (self.btf, self.aya_btf, &mut self.verdicts);
         let mut left: HashMap<&str, &mut Program> = self.ebpf.programs_mut().collect();
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             let mut under_way = 0;
             loop {
-                for (name, point) in verdicts.expected_programs(btf, mode) {
+                for (name, point) in verdicts.expected_programs(btf, options) {
                     let Some(program) = left.remove(name) else {
                         continue; // Loaded, or under way.
                     };
@@ -188,7 +193,7 @@ mod tests {
             name if loaded.contains(&name) => Standing::Loaded,
             _ => Standing::Open,
         };
-        let ways = expected(mode, standing);
+        let ways = expected(Moment::wanted(false), mode, standing);
         let hooks = ways.iter().flat_map(|way| way.hooks);
         hooks.map(|hook| hook.program).collect()
     }
@@ -226,5 +231,16 @@ mod tests {
             "{names:?}"
         );
         assert!(names.contains(&"sched_process_exec"), "{names:?}");
+    }
+
+    #[test]
+    fn client_hellos_are_not_expected_unless_asked_for() {
+        let programs = |tls| {
+            let ways = expected(Moment::wanted(tls), None, |_| Standing::Open);
+            let hooks = ways.iter().flat_map(|way| way.hooks);
+            let is_one = |hook: &&Hook| hook.program.starts_with("client_hello");
+            hooks.filter(is_one).count()
+        };
+        assert_eq!([false, true].map(programs), [0, 1]);
     }
 }

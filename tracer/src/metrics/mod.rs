@@ -63,6 +63,7 @@ pub struct Metrics {
     cgroup_evictions: IntCounter,
     comparison: Comparison,
     answers: Answers,
+    hellos_malformed: IntCounter,
     examined: [IntCounter; Outcome::ALL.len()],
     shed: IntCounter,
     runs: IntCounterVec,
@@ -179,6 +180,7 @@ impl Builder {
                 repaired: self.counter(&names::COMPARISON_REPAIRED)?,
             },
             answers: Answers::new(&self)?,
+            hellos_malformed: self.counter(&names::TLS_MALFORMED)?,
             examined: Outcome::ALL.map(|outcome| examined.with_label_values(&[outcome.name()])),
             shed,
             runs: self.counters(&names::PROGRAM_RUNS)?,
@@ -242,6 +244,7 @@ impl Metrics {
         raise(&self.process_evictions, counters.process_evictions);
         raise(&self.cgroup_evictions, counters.cgroup_evictions);
         self.answers.update(&counters.lookups);
+        raise(&self.hellos_malformed, counters.hellos.malformed);
         let compared = counters.connections.compared;
         raise(&self.comparison.runs, compared.runs);
         raise(&self.comparison.missed, compared.missed);
@@ -392,7 +395,8 @@ impl Sink for MetricsSink {
             | Fact::ProcessExited { .. }
             | Fact::ListenOpened { .. }
             | Fact::ListenClosed { .. }
-            | Fact::SocketOpened { .. } => {}
+            | Fact::SocketOpened { .. }
+            | Fact::ClientHello { .. } => {}
         }
     }
 

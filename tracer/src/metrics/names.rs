@@ -63,6 +63,8 @@ metrics! {
         "Answers to no question that waited: late, repeated or forged.";
     DNS_NAMES_EVICTED = "tracer_dns_names_evicted_total" []
         "Names of addresses that had to make room for others in a full table.";
+    TLS_MALFORMED = "tracer_tls_malformed_total" []
+        "What was sent first on a connection, began like a ClientHello and could not be read.";
     FILES_EXAMINED = "tracer_files_examined_total" ["outcome"]
         "Executed files that were to be read for hash, build ID and package, by how that ended.";
     EVENTS = "tracer_events_total" ["action"]

@@ -23,12 +23,13 @@ pub enum Action {
     DatagramFlow,
     SocketOpened,
     DnsLookup,
+    TlsClientHello,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 14] = [
+    pub const ALL: [Action; 15] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -42,6 +43,7 @@ impl Action {
         Action::DatagramFlow,
         Action::SocketOpened,
         Action::DnsLookup,
+        Action::TlsClientHello,
         Action::EventsLost,
     ];
 
@@ -61,6 +63,7 @@ impl Action {
             Fact::DatagramFlow { .. } => Self::DatagramFlow,
             Fact::SocketOpened { .. } => Self::SocketOpened,
             Fact::Lookup { .. } => Self::DnsLookup,
+            Fact::ClientHello { .. } => Self::TlsClientHello,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -81,6 +84,7 @@ impl Action {
             Self::DatagramFlow => "datagram_flow",
             Self::SocketOpened => "socket_opened",
             Self::DnsLookup => "dns_lookup",
+            Self::TlsClientHello => "tls_client_hello",
             Self::EventsLost => "events_lost",
         }
     }
@@ -129,7 +133,7 @@ impl Action {
             Self::SocketOpened => &["info"],
             Self::ConnectionFailed if aspect == Aspect::Refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
-            Self::DnsLookup => &["protocol"],
+            Self::DnsLookup | Self::TlsClientHello => &["protocol"],
             Self::EventsLost => &[],
         }
     }
@@ -217,7 +221,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            13
+            14
         );
         assert!(
             ActionSet::NONE

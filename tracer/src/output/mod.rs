@@ -5,18 +5,24 @@
 
 pub mod action;
 pub mod compact;
+pub mod flat;
 pub mod json;
 pub mod lineage;
 pub mod names;
+pub mod parquet;
+pub mod past;
 pub mod protocol;
 pub mod record;
+pub mod report;
 pub mod schema;
 pub mod sink;
 pub mod socket;
+pub mod table;
 pub mod text;
 pub mod tree;
 pub mod users;
 pub mod writer;
+pub mod zeek;
 
 use self::names::HookNames;
 use self::record::Record;

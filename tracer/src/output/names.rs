@@ -1,5 +1,7 @@
 //! Words for the kernel's numbers and for our own terms, the same in every output.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dns::names::KnownFrom;
 use crate::dns::{Ending, Flags, Lookup};
 use crate::event::{Errno, RawFamily, RawType, TcpState, Transport};
@@ -11,7 +13,8 @@ use crate::process::population::Life;
 
 /// Which hook serves each moment, as `tracer.hook` names it, e.g. `fentry:tcp_connect`. The loader
 /// fills it in when it has attached the hooks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HookNames {
     /// Outbound connections.
     pub connect: String,
@@ -42,7 +45,8 @@ pub struct HookNames {
 }
 
 /// A hook for sockets of each family.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ByFamily {
     /// `AF_INET`.
     pub ipv4: String,
@@ -165,6 +169,7 @@ pub fn known_from(known_from: KnownFrom) -> &'static str {
         KnownFrom::Process => "process",
         KnownFrom::Container => "container",
         KnownFrom::Host => "host",
+        KnownFrom::ClientHello => "client_hello",
     }
 }
 

@@ -14,6 +14,7 @@ use crate::observation::{
 };
 use crate::process::cause::Cause;
 use crate::process::image::Image;
+use crate::tls::ClientHello;
 
 /// One output event. What does not apply or is not known is `None`.
 pub struct Record<'a> {
@@ -29,6 +30,8 @@ pub struct Record<'a> {
     pub socket: Option<&'a RawSocket>,
     /// The name that was asked for.
     pub lookup: Option<&'a Lookup>,
+    /// What a TLS client asks for.
+    pub hello: Option<&'a ClientHello>,
     /// What led to it.
     pub cause: Option<&'a Cause>,
     /// Everyone who holds its socket, where that was looked for.
@@ -182,6 +185,16 @@ impl<'a> Record<'a> {
                 errno: lookup.errno(),
                 ..empty
             },
+            Fact::ClientHello {
+                hello,
+                connection,
+                process,
+            } => Self {
+                hello: Some(hello),
+                connection,
+                process,
+                ..empty
+            },
             Fact::Lost(loss) => Self {
                 loss: Some(loss),
                 ..empty
@@ -197,6 +210,7 @@ impl<'a> Record<'a> {
             connection: None,
             socket: None,
             lookup: None,
+            hello: None,
             cause: None,
             holders: &[],
             state: None,
@@ -237,10 +251,20 @@ impl<'a> Record<'a> {
         (is_udp && self.ends().destination.port == Some(443)).then_some("quic")
     }
 
+    /// `network.protocol`, where it is known or probable.
+    pub fn protocol(&self) -> Option<&'static str> {
+        match self.hello {
+            Some(_) => Some("tls"),
+            None => self.probable_protocol(),
+        }
+    }
+
     /// Between which ends it happened.
     pub fn endpoints(&self) -> Option<&'a Endpoints> {
         let of_lookup = self.lookup.map(|lookup| &lookup.endpoints);
-        of_lookup.or_else(|| Some(&self.connection?.endpoints))
+        let of_connection = || Some(&self.connection?.endpoints);
+        let of_hello = || Some(&self.hello?.endpoints);
+        of_lookup.or_else(of_connection).or_else(of_hello)
     }
 
     /// The code that a process exited with, unless a signal ended it.
@@ -263,6 +287,9 @@ impl<'a> Record<'a> {
             return Ends::of(Direction::Egress, &lookup.endpoints, None);
         }
         let Some(connection) = self.connection else {
+            if let Some(hello) = self.hello {
+                return Ends::of(Direction::Unknown, &hello.endpoints, None);
+            }
             return Ends::default();
         };
         if self.is_listener() {

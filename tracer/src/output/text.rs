@@ -92,7 +92,7 @@ pub fn write_terminal(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Controls, line separators, marks that turn the direction, and characters without a width.
-fn is_unsafe_on_a_terminal(character: char) -> bool {
+pub(super) fn is_unsafe_on_a_terminal(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -51,6 +51,22 @@ impl Users {
         }
     }
 
+    /// All of them, as they are now.
+    pub fn names(&mut self) -> &passwd::Names {
+        if let Some(file) = self.file {
+            self.refresh(file);
+        }
+        &self.names
+    }
+
+    /// Those that somebody wrote down.
+    pub fn remembered(names: passwd::Names) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
     /// The name of a process's effective user, by the `/etc/passwd` of the root in which it lives: the
     /// host's, or that of its container once its file has been examined there.
     pub fn of<'a>(&'a mut self, image: &'a Image, now: BootTime) -> Option<&'a str> {

@@ -13,6 +13,7 @@ mod budget;
 mod comparison;
 mod conditions;
 mod guest;
+mod history;
 mod host;
 mod kernel;
 mod measurement;
@@ -35,6 +36,8 @@ enum Subcommands {
     User(user::Options),
     /// This machine: latency, idle time, and the part of its rates that tracing leaves
     Host(host::Options),
+    /// The history: how fast it is written, how large it is, how long its answers take
+    History(history::Options),
     /// Other people's tracers beside this one, in emulated machines
     Peers(peers::Options),
     /// Both budgets, as far as `cargo xtask ci` holds a change against them
@@ -46,6 +49,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         Subcommands::Kernel(options) => kernel::main(options),
         Subcommands::User(options) => user::main(options),
         Subcommands::Host(options) => host::main(options),
+        Subcommands::History(options) => history::main(options),
         Subcommands::Peers(options) => peers::main(options),
         Subcommands::Check => {
             setup::ensure(setup::Scope::Ci, true)?;

@@ -18,7 +18,7 @@ use crate::vm;
 const AT_A_TIME: usize = 2;
 
 /// A guest that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// Runs the tests in the cells of the matrix that belong to `extent`; a row for each cell.
 pub(super) fn run(extent: Extent, filter: Option<&str>) -> Result<Vec<Row>> {

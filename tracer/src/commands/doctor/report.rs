@@ -291,6 +291,7 @@ fn key(moment: Moment) -> &'static str {
         Moment::Datagram => "datagram",
         Moment::DnsStream => "dns_stream",
         Moment::RawSocket => "raw_socket",
+        Moment::ClientHello => "client_hello",
     }
 }
 
@@ -325,6 +326,9 @@ fn lost(moment: Moment, way: &Way) -> Option<&'static str> {
         ),
         (Moment::RawSocket, HookMode::Tracepoint) => {
             Some("raw and packet sockets are not seen if io_uring or a 32-bit program opens them")
+        }
+        (Moment::ClientHello, HookMode::Tracepoint) => {
+            Some("a ClientHello that is sent in several packets is cut after the first")
         }
         _ => None,
     }

@@ -7,6 +7,7 @@ use crate::dns::names::Names;
 use crate::event::{BootTime, Name, SocketMoment, Task, TcpState};
 use crate::observation::{Fact, Observation, Sink};
 use crate::process::table::ProcessTable;
+use crate::tls::hellos::Hellos;
 
 const UPPER: SocketId = SocketId(1_000);
 
@@ -47,6 +48,7 @@ impl Bench {
             time: BootTime(1),
             processes: &mut self.processes,
             names: &Names::new(),
+            hellos: &Hellos::default(),
             sink: &mut self.closes,
         };
         act(&mut self.table, &mut context);

@@ -4,6 +4,7 @@
 //! in columns. Names, paths and arguments reach the terminal only as [`text::write_terminal`]
 //! leaves them.
 
+mod hello;
 mod lookup;
 pub(crate) mod paint;
 pub(super) mod quantity;
@@ -161,6 +162,9 @@ impl Compact {
         if let Some(lookup) = record.lookup {
             lookup::write_answer(lookup, &self.painter, out);
         }
+        if let Some(hello) = record.hello {
+            hello::write_offer(hello, out);
+        }
         if let Some(errno) = record.errno {
             self.painter
                 .paint(Style::Bad, errno_text(errno).as_bytes(), out);
@@ -227,6 +231,9 @@ impl Compact {
         }
         if let Some(lookup) = record.lookup {
             lookup::write_details(lookup, out);
+        }
+        if let Some(hello) = record.hello {
+            hello::write_details(hello, out);
         }
         if let Some(state) = record.state {
             write_all(out, format_args!("state={} ", names::state(state)));
@@ -397,6 +404,7 @@ fn verb(action: Action, aspect: Aspect) -> (&'static str, Style) {
         Action::ListenClosed => ("unlisten", Style::Faint),
         Action::SocketOpened => ("socket", Style::Inbound),
         Action::DnsLookup => ("lookup", Style::Plain),
+        Action::TlsClientHello => ("tls", Style::Plain),
         Action::EventsLost => ("LOST", Style::Alarm),
     }
 }
@@ -468,7 +476,7 @@ fn push_socket(record: &Record<'_>, column: &mut Vec<u8>) {
 
 fn push_ends(record: &Record<'_>, column: &mut Vec<u8>) {
     let ends = record.ends();
-    if record.connection.is_none() {
+    if record.endpoints().is_none() {
         return;
     }
     if !record.is_listener() {

@@ -18,7 +18,7 @@ const SEED: [u8; 2] = [0, 0];
 const VERSION: &[u8; 2] = b"1:";
 
 /// `1:` and the Base64 of a SHA-1.
-pub(super) type Text = [u8; 30];
+pub(in crate::output) type Text = [u8; 30];
 
 #[derive(Clone, Copy)]
 struct Kept {
@@ -27,19 +27,19 @@ struct Kept {
 }
 
 /// The community IDs of the last flows.
-pub(super) struct CommunityIds {
+pub(in crate::output) struct CommunityIds {
     places: Vec<Option<Kept>>,
 }
 
 impl CommunityIds {
-    pub(super) fn new() -> Self {
+    pub(in crate::output) fn new() -> Self {
         Self {
             places: vec![None; PLACES],
         }
     }
 
     /// The ID of the flow between two ends, in whichever order.
-    pub(super) fn of(
+    pub(in crate::output) fn of(
         &mut self,
         protocol: Protocol,
         one: SocketAddr,

@@ -3,8 +3,9 @@
 //! In: observations. Out: one object a line, whose members the schema of `tracer schema` describes.
 //! What is not known is absent.
 
-mod community;
+pub(in crate::output) mod community;
 mod file;
+mod hello;
 mod lookup;
 mod marks;
 mod object;
@@ -90,8 +91,10 @@ impl Json {
 
     fn network(&mut self, record: &Record<'_>, line: &mut Object<'_>) {
         let Some(connection) = record.connection else {
-            if let Some(lookup) = record.lookup {
-                self.lookup(lookup, record, line);
+            match (record.lookup, record.hello) {
+                (Some(lookup), _) => self.lookup(lookup, record, line),
+                (None, Some(_)) => self.unknown_connection(record, line),
+                (None, None) => {}
             }
             return;
         };
@@ -107,8 +110,8 @@ impl Json {
             }
         };
         let mut network = line.begun(begun);
-        if let Some(probable) = record.probable_protocol() {
-            network.word(key!("protocol"), probable);
+        if let Some(protocol) = record.protocol() {
+            network.word(key!("protocol"), protocol);
         }
         if let Some(id) = self.community_id(protocol, ends) {
             network.word(key!("community_id"), id);
@@ -167,6 +170,9 @@ impl Json {
         }
         if let Some(lookup) = record.lookup {
             lookup::write_remarks(lookup, tracer);
+        }
+        if let Some(hello) = record.hello {
+            hello::write_offer(hello, tracer);
         }
         if let Some(cause) = record.cause {
             let out = tracer.key(key!("cause"));
@@ -266,6 +272,9 @@ impl Format for Json {
         self.network(record, &mut line);
         if let Some(socket) = record.socket {
             raw_socket::write_network(socket, &mut line);
+        }
+        if let Some(hello) = record.hello {
+            hello::write_name(hello, &mut line);
         }
         if let Some(image) = record.process {
             self.process(image, record, &mut line);

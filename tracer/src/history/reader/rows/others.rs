@@ -1,0 +1,169 @@
+//! Listeners, flows of datagrams, raw sockets, and what was lost.
+//!
+//! In: a span. Out: items.
+
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection as Database, Result, params};
+
+use super::{Referred, Span, Visit, each};
+use crate::event::{BootTime, FlowTotals, Name, RawFamily, RawSocket, RawType, Task};
+use crate::history::code::Coded as _;
+use crate::history::item::{Item, What};
+use crate::observation::{FlowStage, Loss, LossUnit};
+
+/// Listeners. Those that did not close in this file count only if it is the `last` of its run.
+pub(in crate::history::reader) fn listeners(
+    database: &Database,
+    referred: &mut Referred,
+    span: Span,
+    last: bool,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>> {
+    let mut select = database.prepare_cached(
+        "SELECT first_seen, serial, contact, process, opened, closed FROM listener
+         WHERE first_seen <= ?2 AND ifnull(closed, ?1) >= ?1 AND (closed IS NOT NULL OR ?3)
+         ORDER BY first_seen",
+    )?;
+    each(
+        select.query(params![span.since, span.until, last])?,
+        visit,
+        |row| {
+            let contact = referred.contact(database, row.get(2)?)?;
+            let process = referred.process(database, row.get(3)?)?;
+            let id = referred.id(row.get(0)?, row.get(1)?);
+            let mut connection = referred.connection(&contact, process.as_ref(), id, -32_768);
+            let opened: Option<i64> = row.get(4)?;
+            connection.opened_at = opened.map(|time| referred.images.time(time));
+            let closed: Option<i64> = row.get(5)?;
+            Ok(Some(Item {
+                time: connection.opened_at.unwrap_or(BootTime(id.first_seen_ns)),
+                process,
+                what: What::ListenOpened(connection),
+                over: closed.map(|time| (referred.images.time(time), None)),
+            }))
+        },
+    )
+}
+
+/// Flows of datagrams, by their beginning.
+pub(in crate::history::reader) fn flows(
+    database: &Database,
+    referred: &mut Referred,
+    span: Span,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>> {
+    let mut select = database.prepare_cached(
+        "SELECT first_seen, serial, contact, process, port, last, stage, sent_packets, sent, received_packets,
+         received, cause FROM flow WHERE first_seen <= ?2 AND last >= ?1 ORDER BY first_seen",
+    )?;
+    each(select.query([span.since, span.until])?, visit, |row| {
+        let contact = referred.contact(database, row.get(2)?)?;
+        let process = referred.process(database, row.get(3)?)?;
+        let id = referred.id(row.get(0)?, row.get(1)?);
+        let mut connection = referred.connection(&contact, process.as_ref(), id, row.get(4)?);
+        connection.opened_at = Some(BootTime(id.first_seen_ns));
+        if let Some(cause) = referred.images.cause(database, row.get(11)?)? {
+            connection.cause = Some(cause);
+        }
+        let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        let totals = FlowTotals {
+            sent_packets: count(7)?,
+            sent_bytes: count(8)?,
+            received_packets: count(9)?,
+            received_bytes: count(10)?,
+            last: referred.images.time(row.get(5)?),
+        };
+        let stage = FlowStage::of_code(row.get(6)?).unwrap_or(FlowStage::Info);
+        Ok(Some(Item {
+            time: totals.last,
+            process,
+            what: What::Flow(connection, stage, totals),
+            over: None,
+        }))
+    })
+}
+
+/// Raw and packet sockets.
+pub(in crate::history::reader) fn raw_sockets(
+    database: &Database,
+    referred: &mut Referred,
+    span: Span,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>> {
+    let mut select = database.prepare_cached(
+        "SELECT time, process, family, type, protocol, netns FROM raw_socket
+         WHERE time BETWEEN ?1 AND ?2 ORDER BY time, id",
+    )?;
+    each(select.query([span.since, span.until])?, visit, |row| {
+        let process = referred.process(database, row.get(1)?)?;
+        let socket = RawSocket {
+            socket: None,
+            // Whose it is stands in the process.
+            task: Task {
+                tgid: process.as_ref().map_or(0, |image| image.key.tgid),
+                tid: 0,
+                start_ns: None,
+                euid: None,
+                kernel_thread: false,
+                name: Name::default(),
+                parent: None,
+            },
+            netns: row.get(5)?,
+            family: RawFamily::of_code(row.get(2)?).unwrap_or(RawFamily::Packet),
+            socket_type: RawType::of_code(row.get(3)?).unwrap_or(RawType::Raw),
+            protocol: row.get(4)?,
+        };
+        Ok(Some(Item {
+            time: referred.images.time(row.get(0)?),
+            process,
+            what: What::SocketOpened(socket),
+            over: None,
+        }))
+    })
+}
+
+/// What was lost.
+pub(in crate::history::reader) fn losses(
+    database: &Database,
+    referred: &Referred,
+    span: Span,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>> {
+    let mut select = database.prepare_cached(
+        "SELECT time, stage, kind, unit, count FROM loss WHERE time BETWEEN ?1 AND ?2 ORDER BY time, id",
+    )?;
+    each(select.query([span.since, span.until])?, visit, |row| {
+        let loss = Loss {
+            stage: word(row.get(1)?),
+            kind: word(row.get(2)?),
+            unit: LossUnit::of_code(row.get(3)?).unwrap_or(LossUnit::Record),
+            count: row.get::<_, i64>(4)?.cast_unsigned(),
+        };
+        Ok(Some(Item {
+            time: referred.images.time(row.get(0)?),
+            process: None,
+            what: What::Lost(loss),
+            over: None,
+        }))
+    })
+}
+
+/// Losses name their place by words of the program. There are few of them: each is kept once, for ever.
+fn word(text: String) -> &'static str {
+    use std::sync::Mutex;
+    static WORDS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    const WORDS_MAX: usize = 1024;
+    let mut words = WORDS
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    match words.iter().find(|word| **word == text) {
+        Some(word) => word,
+        None if words.len() >= WORDS_MAX => "other",
+        None => {
+            let word: &'static str = String::leak(text);
+            words.push(word);
+            word
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The views by which people ask, e.g. with `tracer query --sql`.
+//!
+//! In: the name of an attached file, where its times begin, and a window. Out: SQL. In the files themselves
+//! stand the same views without a window, for whoever opens one with another program.
+
+use super::code::words;
+use crate::observation::{ConnState, Direction, LossUnit};
+use crate::output::names;
+use crate::process::content::PackageKind;
+use crate::process::image::Provenance;
+
+/// Names of the views.
+pub const NAMES: [&str; 8] = [
+    "connections",
+    "processes",
+    "listeners",
+    "flows",
+    "lookups",
+    "raw_sockets",
+    "losses",
+    "contacts",
+];
+
+/// A file as its views see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    /// What stands before the name of a table.
+    pub(super) schema: &'a str,
+    /// The wall clock's time where the file's times begin, in nanoseconds since 1970.
+    pub(super) wall_base: i64,
+    /// From when to when, in the file's times.
+    pub(super) window: Option<(i64, i64)>,
+    /// Whether what is open in it was so when recording ended, rather than until the next file.
+    pub(super) last: bool,
+    /// Whether its contacts are added up.
+    pub(super) sealed: bool,
+}
+
+/// The views of a file, to be stored in it.
+pub(super) fn of_file(wall_base: i64) -> String {
+    let seen = Seen {
+        schema: "",
+        wall_base,
+        window: None,
+        last: true,
+        sealed: true,
+    };
+    let views = NAMES
+        .iter()
+        .map(|name| format!("CREATE VIEW {name} AS {};", select(name, &seen)));
+    views.collect()
+}
+
+/// What a view selects from one file.
+pub(super) fn select(view: &str, seen: &Seen<'_>) -> String {
+    match view {
+        "connections" => connections(seen),
+        "processes" => processes(seen),
+        "listeners" => listeners(seen),
+        "flows" => flows(seen),
+        "lookups" => lookups(seen),
+        "raw_sockets" => raw_sockets(seen),
+        "losses" => losses(seen),
+        _ => contacts(seen),
+    }
+}
+
+impl Seen<'_> {
+    fn table(&self, name: &str) -> String {
+        format!("{}{name}", self.schema)
+    }
+
+    /// Nanoseconds since 1970.
+    fn ns(&self, column: &str) -> String {
+        format!("{column} + {}", self.wall_base)
+    }
+
+    /// As text, in UTC.
+    fn text(&self, column: &str) -> String {
+        let ns = self.ns(column);
+        format!("strftime('%Y-%m-%dT%H:%M:%fZ', ({ns}) / 1e9, 'unixepoch')")
+    }
+
+    fn string(&self, id: &str) -> String {
+        let table = self.table("string");
+        format!("(SELECT value FROM {table} WHERE id = {id})")
+    }
+
+    /// What began before the window's end and ended after its beginning.
+    fn overlaps(&self, first: &str, last: &str) -> String {
+        self.window.map_or_else(
+            || "1".to_owned(),
+            |(since, until)| format!("{first} <= {until} AND {last} >= {since}"),
+        )
+    }
+
+    fn at(&self, time: &str) -> String {
+        self.window.map_or_else(
+            || "1".to_owned(),
+            |(since, until)| format!("{time} BETWEEN {since} AND {until}"),
+        )
+    }
+
+    /// Columns of whoever does something, from `process p` and `lineage l`.
+    fn who(&self) -> String {
+        let name = self.string("l.name");
+        let program = self.string("l.executable");
+        let lineage = self.string("l.text");
+        let container = self.string("l.container");
+        let start = self.ns("p.start");
+        format!(
+            "p.pid, {name} AS name, {program} AS program, l.uid, {container} AS container,
+             {lineage} AS lineage, lower(hex(l.fingerprint)) AS fingerprint, {start} AS process_start_ns"
+        )
+    }
+
+    fn who_joins(&self, process: &str) -> String {
+        let (processes, lineages) = (self.table("process"), self.table("lineage"));
+        format!(
+            "LEFT JOIN {processes} p ON p.id = {process} LEFT JOIN {lineages} l ON l.id = p.lineage"
+        )
+    }
+
+    /// Columns of between whom, from `contact k` and a port.
+    fn ends(&self, port: &str) -> String {
+        let direction = words::<Direction>("w.direction", names::direction);
+        let owner = words::<Provenance>("w.provenance", names::provenance);
+        let domain = self.string("k.domain");
+        let (local, remote) = (self.string("w.local"), self.string("k.remote"));
+        format!(
+            "{direction} AS direction, {local} AS local_ip,
+             iif(w.direction = 1, k.port, {port}) AS local_port, {remote} AS peer_ip,
+             iif(w.direction = 1, {port}, k.port) AS peer_port, {domain} AS domain, w.protocol, w.netns,
+             {owner} AS owner_provenance"
+        )
+    }
+
+    /// The contact of `c`, as `k`, and its way, as `w`.
+    fn contact(&self) -> String {
+        let (contacts, ways) = (self.table("contact"), self.table("way"));
+        format!("JOIN {contacts} k ON k.id = c.contact JOIN {ways} w ON w.id = k.way")
+    }
+}
+
+fn connections(seen: &Seen<'_>) -> String {
+    let (who, ends) = (seen.who(), seen.ends("c.port + 32768"));
+    let (contact, joins) = (seen.contact(), seen.who_joins("c.process"));
+    let state = words::<ConnState>("e.state", names::state);
+    let (ended, opened) = (seen.ns("c.ended"), "c.ended - c.age + ifnull(c.delay, 0)");
+    let (ended_text, opened_text) = (seen.text("c.ended"), seen.text(opened));
+    let opened_ns = seen.ns(opened);
+    let (connection, ending) = (seen.table("connection"), seen.table("ending"));
+    let window = seen.overlaps("c.ended - c.age", "c.ended");
+    let closed = format!(
+        "SELECT {opened_text} AS opened, {ended_text} AS ended, {opened_ns} AS opened_ns, {ended} AS ended_ns,
+         iif(c.delay IS NULL, NULL, c.age - c.delay) AS duration_ns, {state} AS state, e.errno, e.failed,
+         {ends}, c.sent, c.received, c.rtt AS rtt_us, e.retransmits, {who}
+         FROM {connection} c {contact} JOIN {ending} e ON e.id = c.ending {joins}
+         WHERE {window}"
+    );
+    if !seen.last {
+        return closed;
+    }
+    let open = seen.table("open");
+    let window = seen.overlaps("c.first_seen", "9e18");
+    let opened = "ifnull(c.opened, c.first_seen)";
+    let (opened_text, opened_ns) = (seen.text(opened), seen.ns(opened));
+    let ends = seen.ends("c.port + 32768");
+    let state = "iif(w.flags & 2, 'OTH', 'S1')";
+    format!(
+        "{closed} UNION ALL
+         SELECT {opened_text}, NULL, {opened_ns}, NULL, NULL, {state}, NULL, 0, {ends}, NULL, NULL, NULL, NULL,
+         {who} FROM {open} c {contact} {joins} WHERE {window}"
+    )
+}
+
+fn processes(seen: &Seen<'_>) -> String {
+    let who = seen.who();
+    let (processes, lineages) = (seen.table("process"), seen.table("lineage"));
+    let (programs, contents) = (seen.table("program"), seen.table("content"));
+    let parents = seen.table("process");
+    let time = |column: &str| seen.text(column);
+    let arguments = seen.string("g.arguments");
+    let directory = seen.string("g.working_directory");
+    let script = seen.string("g.script");
+    let package_type = words::<PackageKind>("t.package_type", names::package_kind);
+    let package = seen.string("t.package_name");
+    let version = seen.string("t.package_version");
+    let (executed, exited, executed_ns) =
+        (time("p.executed"), time("p.exited"), seen.ns("p.executed"));
+    let window = seen.overlaps("p.executed", "ifnull(p.exited, 9e18)");
+    format!(
+        "SELECT {executed} AS executed, {exited} AS exited, {executed_ns} AS executed_ns, p.status, {who},
+         {arguments} AS args, {directory} AS working_directory,
+         {script} AS script, lower(hex(t.sha256)) AS sha256, {package_type} AS package_type,
+         {package} AS package, {version} AS package_version,
+         CASE t.origin WHEN 1 THEN 1 WHEN 2 THEN 0 END AS unpackaged, p.login_uid,
+         (SELECT b.pid FROM {parents} b WHERE b.id = p.parent) AS parent_pid
+         FROM {processes} p JOIN {lineages} l ON l.id = p.lineage JOIN {programs} g ON g.id = p.program
+         LEFT JOIN {contents} t ON t.id = g.content WHERE p.executed IS NOT NULL AND {window}"
+    )
+}
+
+fn listeners(seen: &Seen<'_>) -> String {
+    let who = seen.who();
+    let (listeners, contact) = (seen.table("listener"), seen.contact());
+    let local = seen.string("w.local");
+    let joins = seen.who_joins("c.process");
+    let opened = "ifnull(c.opened, c.first_seen)";
+    let (opened_text, closed_text) = (seen.text(opened), seen.text("c.closed"));
+    let opened_ns = seen.ns(opened);
+    let owner = words::<Provenance>("w.provenance", names::provenance);
+    let window = seen.overlaps("c.first_seen", "ifnull(c.closed, 9e18)");
+    let here = if seen.last {
+        "1"
+    } else {
+        "c.closed IS NOT NULL"
+    };
+    format!(
+        "SELECT {opened_text} AS opened, {closed_text} AS closed, {opened_ns} AS opened_ns,
+         w.flags & 2 != 0 AS existing, {local} AS ip, k.port, w.protocol, w.netns,
+         {owner} AS owner_provenance, {who}
+         FROM {listeners} c {contact} {joins} WHERE {here} AND {window}"
+    )
+}
+
+fn flows(seen: &Seen<'_>) -> String {
+    let (who, ends) = (seen.who(), seen.ends("c.port + 32768"));
+    let (flows, contact) = (seen.table("flow"), seen.contact());
+    let joins = seen.who_joins("c.process");
+    let (first, last) = (seen.text("c.first_seen"), seen.text("c.last"));
+    let (first_ns, last_ns) = (seen.ns("c.first_seen"), seen.ns("c.last"));
+    let window = seen.overlaps("c.first_seen", "c.last");
+    format!(
+        "SELECT {first} AS first, {last} AS last, {first_ns} AS first_ns, {last_ns} AS last_ns, {ends},
+         c.sent_packets, c.sent, c.received_packets, c.received, c.stage = 2 AS ended, {who}
+         FROM {flows} c {contact} {joins} WHERE {window}"
+    )
+}
+
+fn lookups(seen: &Seen<'_>) -> String {
+    let who = seen.who();
+    let (lookups, joins) = (seen.table("lookup"), seen.who_joins("c.process"));
+    let (time, ns, name) = (
+        seen.text("c.time"),
+        seen.ns("c.time"),
+        seen.string("c.name"),
+    );
+    let window = seen.at("c.time");
+    format!(
+        "SELECT {time} AS time, {ns} AS time_ns, {name} AS question, c.type, c.server,
+         iif(c.transport, 'udp', 'tcp') AS transport, c.code,
+         CASE c.ending WHEN 0 THEN 'answered' WHEN 1 THEN 'unanswered' ELSE 'unknown' END AS ending,
+         c.answers, c.duration AS duration_ns, c.attempts, c.by_resolver, {who}
+         FROM {lookups} c {joins} WHERE {window}"
+    )
+}
+
+fn raw_sockets(seen: &Seen<'_>) -> String {
+    let who = seen.who();
+    let (sockets, joins) = (seen.table("raw_socket"), seen.who_joins("c.process"));
+    let (time, ns) = (seen.text("c.time"), seen.ns("c.time"));
+    let window = seen.at("c.time");
+    format!(
+        "SELECT {time} AS time, {ns} AS time_ns,
+         CASE c.family WHEN 0 THEN 'inet' WHEN 1 THEN 'inet6' ELSE 'packet' END AS family,
+         c.protocol, c.netns, {who} FROM {sockets} c {joins} WHERE {window}"
+    )
+}
+
+fn losses(seen: &Seen<'_>) -> String {
+    let (losses, time, ns) = (seen.table("loss"), seen.text("c.time"), seen.ns("c.time"));
+    let unit = words::<LossUnit>("c.unit", names::loss_unit);
+    let window = seen.at("c.time");
+    format!(
+        "SELECT {time} AS time, {ns} AS time_ns, c.stage, c.kind, {unit} AS unit, c.count
+         FROM {losses} c WHERE {window}"
+    )
+}
+
+/// Connections that have ended, added up in the whole file: by whom, to whom. Of a file that still grows they are added
+/// up now.
+fn contacts(seen: &Seen<'_>) -> String {
+    let (mut contacts, ways) = (seen.table("contact"), seen.table("way"));
+    if !seen.sealed {
+        let (connections, endings) = (seen.table("connection"), seen.table("ending"));
+        contacts = format!(
+            "(SELECT i.lineage, i.way, i.remote, i.port, i.domain, count(*) AS count,
+              sum(c.ending IN (SELECT id FROM {endings} WHERE failed)) AS failed, min(c.ended - c.age) AS first,
+              max(c.ended) AS last, sum(c.sent) AS sent, sum(c.received) AS received
+              FROM {connections} c JOIN {contacts} i ON i.id = c.contact GROUP BY c.contact)"
+        );
+    }
+    let lineages = seen.table("lineage");
+    let direction = words::<Direction>("w.direction", names::direction);
+    let (local, remote) = (seen.string("w.local"), seen.string("k.remote"));
+    let (name, program) = (seen.string("l.name"), seen.string("l.executable"));
+    let (lineage, container) = (seen.string("l.text"), seen.string("l.container"));
+    let domain = seen.string("k.domain");
+    let (first, last) = (seen.text("k.first"), seen.text("k.last"));
+    let window = seen.overlaps("k.first", "k.last");
+    format!(
+        "SELECT {direction} AS direction, {local} AS local_ip, {remote} AS peer_ip, k.port, {domain} AS domain,
+         w.protocol, w.netns, k.count, k.failed, {first} AS first, {last} AS last, k.sent, k.received,
+         {name} AS name, {program} AS program, l.uid, {container} AS container, {lineage} AS lineage,
+         lower(hex(l.fingerprint)) AS fingerprint
+         FROM {contacts} k JOIN {ways} w ON w.id = k.way LEFT JOIN {lineages} l ON l.id = k.lineage WHERE k.count > 0 AND {window}"
+    )
+}
