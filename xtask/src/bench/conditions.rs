@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use toml::Value;
 
 use crate::setup::kernels::Kernel;
+use crate::vm::qemu;
 use crate::{command, ebpf_toolchain};
 
 /// Versions by what they are of.
@@ -23,7 +24,7 @@ impl Conditions {
         let rustc_of_ebpf = Command::new(ebpf_compiler.rustc);
         Ok(Self::collect([
             ("kernel", kernel.version()),
-            ("qemu", version(Command::new("qemu-system-x86_64"))?),
+            ("qemu", version(qemu::program())?),
             ("rustc", version(Command::new("rustc"))?),
             ("rustc_of_ebpf", version(rustc_of_ebpf)?),
         ]))

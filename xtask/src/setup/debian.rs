@@ -26,6 +26,27 @@ pub(super) fn unpack(package: &Path, into: &Path) -> Result<()> {
     command::run(Command::new("dpkg-deb").arg("-x").arg(package).arg(into))
 }
 
+/// Unpacks packages of one suite with all that they depend on, without installing them: each package's name
+/// and version. libc alone is the machine's.
+pub(super) fn unpack_with_dependencies(
+    packages: &[&str],
+    suite: &str,
+    into: &Path,
+) -> Result<Vec<[String; 2]>> {
+    let downloads = tools::partial("packages")?;
+    Archive::open()?.download_with_dependencies(packages, suite, &downloads)?;
+    let mut unpacked = Vec::new();
+    for package in packages_in(&downloads)? {
+        let described = describe(&package)?;
+        if described[0] != "libc6" {
+            unpack(&package, into)?;
+            unpacked.push(described);
+        }
+    }
+    tools::remove(&downloads)?;
+    Ok(unpacked)
+}
+
 /// An apt of our own.
 pub(super) struct Archive {
     directory: PathBuf,
@@ -86,7 +107,7 @@ impl Archive {
     }
 
     /// Downloads packages of one suite, and all that they depend on, into `directory`.
-    pub(super) fn download_with_dependencies(
+    fn download_with_dependencies(
         &self,
         packages: &[&str],
         suite: &str,
@@ -201,12 +222,7 @@ fn mirrors() -> Result<Mirrors> {
 
 /// The one `.deb` in `directory`.
 pub(super) fn only_package_in(directory: &Path) -> Result<PathBuf> {
-    let entries =
-        fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?;
-    let mut packages: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect();
+    let mut packages = packages_in(directory)?;
     ensure!(
         packages.len() == 1,
         "{} packages in {}",
@@ -214,4 +230,24 @@ pub(super) fn only_package_in(directory: &Path) -> Result<PathBuf> {
         directory.display()
     );
     packages.pop().context("no package")
+}
+
+fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory);
+    let entries = entries.with_context(|| format!("reading {}", directory.display()))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "deb"))
+        .collect())
+}
+
+/// A package's name and version.
+fn describe(package: &Path) -> Result<[String; 2]> {
+    let mut show = Command::new("dpkg-deb");
+    show.args(["--show", "--showformat", "${Package} ${Version}"]);
+    let shown = command::text(show.arg(package))?;
+    let (name, version) = shown
+        .split_once(' ')
+        .with_context(|| format!("{} has no version", package.display()))?;
+    Ok([name, version].map(str::to_owned))
 }

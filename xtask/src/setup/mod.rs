@@ -20,6 +20,7 @@ pub(crate) mod kernels;
 pub(crate) mod peers;
 mod programs;
 mod prometheus;
+mod qemu;
 mod tools;
 mod valgrind;
 
@@ -89,6 +90,7 @@ fn items() -> Vec<Item> {
         compiler::item(),
         bpf_linker::item(),
         programs::item(),
+        qemu::item(),
         prometheus::item(),
     ];
     items.extend(kernels::items());

@@ -1,16 +1,13 @@
 //! Other people's tracers, to measure ours beside: Debian's packages with the shared libraries that they
-//! need, unpacked into `peers` of the cache and installed nowhere. libc alone is the machine's, as in
-//! every guest. `versions` says which packages these are.
+//! need, unpacked into `peers` of the cache and installed nowhere. `versions` says which packages these are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::debian::{self, Archive};
-use super::{Item, Scope, tools};
-use crate::{command, paths};
+use super::{Item, Scope, debian, tools};
+use crate::paths;
 
 /// What is asked for; its dependencies come with it.
 const PACKAGES: [&str; 2] = ["libbpf-tools", "bpftrace"];
@@ -76,43 +73,15 @@ pub(super) fn item() -> Item {
 }
 
 fn install() -> Result<()> {
-    let archive = Archive::open()?;
     let partial = tools::partial("peers")?;
-    let downloads = tools::partial("peers-packages")?;
-    archive.download_with_dependencies(&PACKAGES, SUITE, &downloads)?;
-    let mut versions = String::new();
-    for package in packages_in(&downloads)? {
-        let [name, version] = describe(&package)?;
-        if name == "libc6" {
-            continue;
-        }
-        debian::unpack(&package, &partial)?;
-        if PACKAGES.contains(&name.as_str()) {
-            versions += &format!("{name} {version}\n");
-        }
-    }
+    let unpacked = debian::unpack_with_dependencies(&PACKAGES, SUITE, &partial)?;
+    let asked = unpacked
+        .iter()
+        .filter(|[name, _]| PACKAGES.contains(&name.as_str()));
+    let versions: String = asked
+        .map(|[name, version]| format!("{name} {version}\n"))
+        .collect();
     fs::write(partial.join("versions"), versions).context("writing the packages' versions")?;
-    tools::remove(&downloads)?;
     tools::publish(&partial, "peers")?;
     Ok(())
-}
-
-fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory);
-    let entries = entries.with_context(|| format!("reading {}", directory.display()))?;
-    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(files
-        .filter(|file| file.extension().is_some_and(|extension| extension == "deb"))
-        .collect())
-}
-
-/// A package's name and version.
-fn describe(package: &Path) -> Result<[String; 2]> {
-    let mut show = Command::new("dpkg-deb");
-    show.args(["--show", "--showformat", "${Package} ${Version}"]);
-    let shown = command::text(show.arg(package))?;
-    let (name, version) = shown
-        .split_once(' ')
-        .with_context(|| format!("{} has no version", package.display()))?;
-    Ok([name, version].map(str::to_owned))
 }

@@ -4,8 +4,7 @@ use super::{Item, Scope, apt};
 use crate::paths;
 
 /// Program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 13] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
+const PROGRAMS: [(&str, &str); 12] = [
     ("bash", "bash"),
     ("busybox", "busybox-static"),
     ("curl", "curl"),
@@ -22,14 +21,14 @@ const PROGRAMS: [(&str, &str); 13] = [
 
 pub(super) fn item() -> Item {
     Item {
-        name: "QEMU, Podman and small programs for the tests".to_owned(),
+        name: "Podman and small programs for the tests".to_owned(),
         scope: Scope::Tests,
         find: Box::new(|| {
             missing()
                 .is_empty()
-                .then(|| paths::program(PROGRAMS[0].0))
+                .then(|| paths::program("podman"))
                 .flatten()
-                .map(|qemu| qemu.display().to_string())
+                .map(|podman| podman.display().to_string())
         }),
         install: Box::new(|| apt::install(&missing())),
         by_hand: Box::new(|| vec![apt::by_hand(&missing())]),

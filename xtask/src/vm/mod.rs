@@ -17,7 +17,7 @@ use crate::{artifacts, command, paths, setup, test};
 mod cpio;
 mod initramfs;
 mod modules;
-mod qemu;
+pub(crate) mod qemu;
 
 pub(crate) use initramfs::Program;
 pub(crate) use qemu::Clock;

@@ -107,9 +107,7 @@ impl Machine<'_> {
     }
 
     fn command(&self) -> Command {
-        let mut qemu = Command::new(
-            paths::program("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into()),
-        );
+        let mut qemu = program();
         qemu.args(self.clock.arguments())
             .args(["-m", self.memory])
             .args([
@@ -135,6 +133,12 @@ impl Machine<'_> {
             ]);
         qemu
     }
+}
+
+/// QEMU itself, our own or the machine's.
+pub(crate) fn program() -> Command {
+    let name = "qemu-system-x86_64";
+    Command::new(paths::program(name).unwrap_or_else(|| name.into()))
 }
 
 /// Waits for the end; at the deadline makes it. Whether it came in time.
