@@ -105,6 +105,8 @@ struct Told {
     is_complete: bool,
     start: Timestamp,
     exits: u32,
+    /// `comm`, when it was last told.
+    name: String,
     is_of_crowd: bool,
 }
 
@@ -186,6 +188,7 @@ impl Births {
             is_complete: details.lineage_complete == Some(true),
             start: process.start.parse().expect("RFC 3339"),
             exits: 0,
+            name: String::new(),
             is_of_crowd: false,
         };
         let told = self
@@ -197,11 +200,12 @@ impl Births {
             self.verdict
                 .wrong(|| format!("{} was {before:?} and is {line:?}", process.entity_id));
         }
+        let name = process.name.as_deref().unwrap_or_default();
+        name.clone_into(&mut told.name);
         if line.event.action == "process_exit" {
             told.exits += 1;
-            let name = process.name.as_deref();
             told.is_of_crowd =
-                name == CROWD.to_str().ok() && process.exit_code == Some(CROWD_STATUS);
+                CROWD.to_str() == Ok(name) && process.exit_code == Some(CROWD_STATUS);
         }
     }
 
@@ -279,11 +283,13 @@ impl Births {
         verdict
     }
 
-    /// How many processes that began since the beginning are of unknown parents.
-    pub fn of_unknown_parents(&self) -> u64 {
-        let processes = self.processes.values();
-        let unknown = processes.filter(|told| told.start > self.since && !told.is_complete);
-        unknown.count() as u64
+    /// How many processes of a crowd, and of that name, that began since the beginning are of unknown parents. The
+    /// host's other processes may have parents that the kernel hides.
+    pub fn of_unknown_parents(&self, name: &str) -> u64 {
+        let is_meant = |told: &&Told| told.is_of_crowd || told.name == name;
+        let unknown = |told: &&Told| told.start > self.since && !told.is_complete;
+        let processes = self.processes.values().filter(is_meant);
+        processes.filter(unknown).count() as u64
     }
 }
 

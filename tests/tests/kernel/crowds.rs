@@ -9,6 +9,8 @@ use tests::suite::Fact;
 use tests::workload::Workload;
 use tests::{environment, expectations, facts, metrics, wait};
 
+use crate::common;
+
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
         every_life_of_a_pid_is_a_process_of_its_own,
@@ -25,7 +27,10 @@ fn every_life_of_a_pid_is_a_process_of_its_own() {
     let verdict = births.compare_lives(expectations::pid(&fact, "forker"), &pids);
     eprintln!("{} lives: {verdict:?}", pids.len());
     verdict.expect_truth();
-    assert!(births.of_unknown_parents() <= verdict.lost, "{verdict:?}");
+    assert!(
+        births.of_unknown_parents(&common::own_name()) <= verdict.lost,
+        "{verdict:?}"
+    );
 }
 
 fn a_crowd_of_short_processes_has_no_unknown_parent_and_stays_within_the_table() {
@@ -38,7 +43,10 @@ fn a_crowd_of_short_processes_has_no_unknown_parent_and_stays_within_the_table()
     let verdict = births.compare_crowd(expectations::pid(&fact, "forker"), count);
     eprintln!("a crowd of {count}: {verdict:?}");
     verdict.expect_truth();
-    assert!(births.of_unknown_parents() <= verdict.lost, "{verdict:?}");
+    assert!(
+        births.of_unknown_parents(&common::own_name()) <= verdict.lost,
+        "{verdict:?}"
+    );
     let gauge = |name| metrics::sum(&page, name, &[]).expect("it is there");
     assert!(gauge("tracer_process_table_entries") <= 65_536.0);
     let evictions = gauge("tracer_process_table_evictions_total");
