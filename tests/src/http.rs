@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::loopback;
 
 /// How long a peer may stay silent.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]

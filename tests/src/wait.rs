@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a condition may take. An emulated machine needs seconds for what a real one does at once.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Between two looks at a condition that nothing announces.
 const INTERVAL: Duration = Duration::from_millis(5);

@@ -43,7 +43,7 @@ fn metrics_count_what_the_events_tell() {
         });
         assert!(
             agreed.is_some(),
-            "metrics and events do not agree: {differences:#?}"
+            "metrics and events do not agree: {differences:?}"
         );
     });
 }
