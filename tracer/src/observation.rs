@@ -3,7 +3,7 @@
 //! In: conclusions of the process and connection tables. Out: one value per output event, borrowed
 //! for as long as the sinks look at it. A sink that keeps something clones the `Arc`s in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dns::Lookup;
 use crate::dns::names::Domain;
@@ -369,6 +369,24 @@ pub struct Loss {
     pub unit: LossUnit,
     /// How many since the last report.
     pub count: u64,
+}
+
+impl Loss {
+    /// The word for a stage or kind that was recorded. There are few of them: each is kept once, for ever.
+    pub fn word(text: &str) -> &'static str {
+        static WORDS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+        const WORDS_MAX: usize = 1024;
+        let mut words = WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+        match words.iter().find(|word| **word == text) {
+            Some(word) => word,
+            None if words.len() >= WORDS_MAX => "other",
+            None => {
+                let word: &'static str = String::leak(text.to_owned());
+                words.push(word);
+                word
+            }
+        }
+    }
 }
 
 /// What is counted as lost.

@@ -178,6 +178,7 @@ mod tests {
             })),
             what: What::Executed,
             over: None,
+            beyond: None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::process::content::PackageKind;
 use crate::process::image::Provenance;
 
 /// Values in the order of their numbers.
-pub(super) trait Coded: Copy + PartialEq + 'static {
+pub(crate) trait Coded: Copy + PartialEq + 'static {
     const VALUES: &'static [Self];
 
     fn code(self) -> i64 {

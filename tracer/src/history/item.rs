@@ -10,7 +10,9 @@ use crate::event::{BootTime, Errno, FlowTotals, RawSocket, Totals};
 use crate::observation::{
     ConnState, Connection, Direction, Fact, FlowStage, Loss, Observation, Subflow,
 };
+use crate::process::cause::Cause;
 use crate::process::image::Image;
+use crate::tls::ClientHello;
 
 /// An observation that is to be kept.
 #[derive(Debug)]
@@ -23,11 +25,30 @@ pub struct Item {
     pub what: What,
     /// When that was over, and how a process ended, where a file of the history tells.
     pub over: Option<(BootTime, Option<u32>)>,
+    /// What the history has no columns for, where a recording tells it.
+    pub beyond: Option<Box<Beyond>>,
+}
+
+/// What of an observation only a recording of it tells.
+#[derive(Debug, Default)]
+pub struct Beyond {
+    /// Everyone who holds the socket.
+    pub holders: Vec<Arc<Image>>,
+    /// What a connection that was found open had carried.
+    pub totals: Option<Totals>,
+    /// From connect to established, in nanoseconds.
+    pub connect_duration_ns: Option<u64>,
+    /// Of a flow, what was not told before, and for how long it had lasted, in nanoseconds.
+    pub flow: Option<(FlowTotals, Option<u64>)>,
+    /// What led to a raw socket.
+    pub cause: Option<Arc<Cause>>,
 }
 
 /// What happened.
 #[derive(Debug)]
 pub enum What {
+    /// A process began. Not kept: who forked whom stands in the lineage of whoever does anything.
+    Forked,
     /// A process became another program.
     Executed,
     /// A process ended.
@@ -49,6 +70,8 @@ pub enum What {
     SocketOpened(RawSocket),
     /// A process asked for a name; and how long the answer took, in nanoseconds.
     Lookup(Box<Lookup>, u64),
+    /// A connection begins with a TLS handshake. Not kept, but as the name of its connection.
+    Hello(Box<(ClientHello, Option<Connection>)>),
     /// Something was lost.
     Lost(Loss),
 }
@@ -69,8 +92,7 @@ pub struct End {
 }
 
 impl Item {
-    /// What is kept of an observation. Of a fork nothing is: who forked whom stands in the lineage of
-    /// whoever does anything. Nor is what a TLS client asks for, but as the name of its connection.
+    /// What is kept of an observation.
     pub(super) fn of(observation: &Observation<'_>) -> Option<Self> {
         let what = match observation.fact {
             Fact::ProcessForked(_) | Fact::ClientHello { .. } => return None,
@@ -132,6 +154,7 @@ impl Item {
             process: observation.fact.process().cloned(),
             what,
             over: None,
+            beyond: None,
         })
     }
 
@@ -146,7 +169,10 @@ impl Item {
     fn fact(&self) -> Option<Fact<'_>> {
         let process = self.process.as_ref();
         let time = self.time;
+        let beyond = self.beyond.as_deref();
+        let holders = beyond.map_or(&[][..], |beyond| &beyond.holders);
         let fact = match &self.what {
+            What::Forked => Fact::ProcessForked(process?),
             What::Executed => Fact::ProcessExecuted(process?),
             &What::Exited { status } => Fact::ProcessExited {
                 process: process?,
@@ -155,8 +181,8 @@ impl Item {
             What::Opened(connection) if connection.existing => Fact::ConnectionExisting {
                 connection,
                 process,
-                holders: &[],
-                totals: None,
+                holders,
+                totals: beyond.and_then(|beyond| beyond.totals),
             },
             What::Opened(connection) if connection.direction == Direction::Ingress => {
                 Fact::ConnectionAccepted {
@@ -167,7 +193,7 @@ impl Item {
             What::Opened(connection) => Fact::ConnectionOpened {
                 connection,
                 process,
-                connect_duration_ns: None,
+                connect_duration_ns: beyond.and_then(|beyond| beyond.connect_duration_ns),
             },
             What::Ended(connection, end) if end.failed => Fact::ConnectionFailed {
                 connection,
@@ -187,31 +213,47 @@ impl Item {
             What::ListenOpened(connection) => Fact::ListenOpened {
                 connection,
                 process,
-                holders: &[],
+                holders,
             },
             What::ListenClosed(connection) => Fact::ListenClosed {
                 connection,
                 process,
             },
-            &What::Flow(ref connection, stage, totals) => Fact::DatagramFlow {
-                connection,
-                process,
-                stage,
-                totals,
-                new: totals,
-                duration_ns: (stage != FlowStage::Start)
-                    .then(|| totals.last.0.saturating_sub(connection.id.first_seen_ns)),
-            },
+            &What::Flow(ref connection, stage, totals) => {
+                let lasted = || totals.last.0.saturating_sub(connection.id.first_seen_ns);
+                let told = beyond.and_then(|beyond| beyond.flow);
+                let (new, duration_ns) =
+                    told.unwrap_or((totals, (stage != FlowStage::Start).then(lasted)));
+                Fact::DatagramFlow {
+                    connection,
+                    process,
+                    stage,
+                    totals,
+                    new,
+                    duration_ns,
+                }
+            }
             What::SocketOpened(socket) => Fact::SocketOpened {
                 socket,
                 process,
-                cause: process.and_then(|process| process.cause.as_deref()),
+                cause: match beyond {
+                    Some(beyond) => beyond.cause.as_deref(),
+                    None => process.and_then(|process| process.cause.as_deref()),
+                },
             },
             &What::Lookup(ref lookup, duration_ns) => Fact::Lookup {
                 lookup,
                 process,
                 duration_ns,
             },
+            What::Hello(told) => {
+                let (hello, connection) = &**told;
+                Fact::ClientHello {
+                    hello,
+                    connection: connection.as_ref(),
+                    process,
+                }
+            }
             &What::Lost(loss) => Fact::Lost(loss),
         };
         Some(fact)

@@ -4,7 +4,7 @@
 //! from these the same observations again, for the same filters and formats that show what happens now.
 
 pub mod baseline;
-mod code;
+pub(crate) mod code;
 mod intern;
 mod item;
 mod partition;

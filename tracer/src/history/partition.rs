@@ -156,7 +156,7 @@ impl Partition {
         match &item.what {
             What::Executed => self.executed(item.time, process),
             What::Exited { status } => self.exited(item.time, process, *status),
-            What::Opened(_) | What::Ended(..) => Ok(()),
+            What::Opened(_) | What::Ended(..) | What::Forked | What::Hello(_) => Ok(()),
             What::ListenOpened(traced) => self.listener(traced, process, None),
             What::ListenClosed(traced) => self.listener(traced, process, Some(item.time)),
             What::Flow(traced, stage, totals) => self.flow(traced, process, *stage, totals),

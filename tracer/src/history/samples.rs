@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::item::{End, Item, What};
-use super::reader::About;
 use super::store::Options;
 use super::writer::Writer;
-use crate::clock::{self, WallOffset};
+use crate::clock;
 use crate::dns::names::{Domain, KnownFrom};
 use crate::event::{BootTime, Endpoints, ProcessKey, Protocol, SocketId, Totals};
 use crate::host::Host;
 use crate::identity::BootId;
-use crate::kernel::netns;
 use crate::observation::{ConnState, Connection, ConnectionId, Direction, Opening};
-use crate::output::Context;
+use crate::output::About;
 use crate::output::names::HookNames;
-use crate::output::users::Users;
 use crate::process::image::{Image, Parent, Program, Provenance, Relation};
 
 /// How far the wall clock is ahead, in nanoseconds.
@@ -112,6 +109,7 @@ pub(crate) fn item(image: &Arc<Image>, time: u64, what: What) -> Item {
         process: Some(Arc::clone(image)),
         what,
         over: None,
+        beyond: None,
     }
 }
 
@@ -126,19 +124,13 @@ pub(crate) fn about() -> About {
         offset: OFFSET,
         hooks: HookNames::default(),
         users: [(0, "root".to_owned())].into(),
+        netns: None,
     }
 }
 
 /// A history that has items.
 pub(crate) fn write(directory: &Path, items: Vec<Item>) {
-    let about = about();
-    let mut context = Context {
-        host: about.host,
-        offset: WallOffset::new(OFFSET),
-        hooks: HookNames::default(),
-        users: Users::remembered(about.users),
-        netns: netns::Names::of_host(),
-    };
+    let mut context = about().context();
     let options = Options {
         directory: directory.to_owned(),
         size_limit: u64::MAX,

@@ -263,6 +263,7 @@ fn item(time: u64, process: Option<&Arc<Image>>, what: What) -> Item {
         process: process.cloned(),
         what,
         over: None,
+        beyond: None,
     }
 }
 

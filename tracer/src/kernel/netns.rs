@@ -3,7 +3,7 @@
 //! In: /proc and /run/netns. Out: inode numbers, which identify a namespace as long as it lives, a process in
 //! each, and names. A namespace that no process is in can have a name but no process.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};
 
 use hashbrown::HashMap;
 
@@ -53,6 +53,21 @@ impl Names {
             own: own(),
             ..Self::default()
         }
+    }
+
+    /// Names that somebody wrote down; every other namespace has none.
+    pub fn remembered(names: BTreeMap<u32, String>) -> Self {
+        Self {
+            names: names.into_iter().collect(),
+            fixed: true,
+            ..Self::default()
+        }
+    }
+
+    /// The names, if somebody wrote them down.
+    pub fn recorded(&self) -> Option<BTreeMap<u32, String>> {
+        let names = self.names.iter().map(|(&id, name)| (id, name.clone()));
+        (self.fixed && self.own.is_none()).then(|| names.collect())
     }
 
     /// Fixed names, for tests.

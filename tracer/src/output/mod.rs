@@ -3,6 +3,7 @@
 //! In: observations. Out: chunks of whole lines, in one of the formats, handed to a writer that
 //! never makes the state task wait.
 
+pub mod about;
 pub mod action;
 pub mod compact;
 pub mod flat;
@@ -24,6 +25,7 @@ pub mod users;
 pub mod writer;
 pub mod zeek;
 
+pub use self::about::About;
 use self::names::HookNames;
 use self::record::Record;
 use self::users::Users;

@@ -58,6 +58,10 @@ impl ByFamily {
     fn of(&self, ipv6: bool) -> &String {
         if ipv6 { &self.ipv6 } else { &self.ipv4 }
     }
+
+    fn of_mut(&mut self, ipv6: bool) -> &mut String {
+        if ipv6 { &mut self.ipv6 } else { &mut self.ipv4 }
+    }
 }
 
 impl HookNames {
@@ -81,6 +85,25 @@ impl HookNames {
             Opening::PacketReceived => &self.packet_received,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// The place of the hook that shows such an opening.
+    pub fn of_mut(&mut self, opening: Opening, ipv6: bool) -> &mut String {
+        match opening {
+            Opening::Connect => &mut self.connect,
+            Opening::Accept => &mut self.accept,
+            Opening::AcceptExit => &mut self.accept_exit,
+            Opening::PeerName => self.peer_name.of_mut(ipv6),
+            Opening::ConnectError => self.connect_error.of_mut(ipv6),
+            Opening::Attempt => self.attempt.of_mut(ipv6),
+            Opening::State => &mut self.state,
+            Opening::Inventory => &mut self.inventory,
+            Opening::DatagramSent => self.datagram_sent.of_mut(ipv6),
+            Opening::DatagramReceived => &mut self.datagram_received,
+            Opening::PacketSent => self.packet_sent.of_mut(ipv6),
+            Opening::PacketWritten => self.packet_written.of_mut(ipv6),
+            Opening::PacketReceived => &mut self.packet_received,
+        }
     }
 }
 
@@ -286,6 +309,21 @@ pub fn signal(number: u32) -> Option<&'static str> {
     SIGNAL_NAMES.get(index).copied()
 }
 
+/// The errno of that name.
+pub fn errno_of(name: &str) -> Option<Errno> {
+    Some(Errno(number_of(&ERRNO_NAMES, name)?))
+}
+
+/// The signal of that name.
+pub fn signal_of(name: &str) -> Option<u32> {
+    number_of(&SIGNAL_NAMES, name)
+}
+
+fn number_of(names: &[&str], name: &str) -> Option<u32> {
+    let place = names.iter().position(|&it| it == name && !name.is_empty())?;
+    u32::try_from(place + 1).ok()
+}
+
 /// From 1 on: include/uapi/asm-generic/errno-base.h and errno.h.
 const ERRNO_NAMES: [&str; 133] = [
     "EPERM",
@@ -472,6 +510,7 @@ mod tests {
             (133, "EHWPOISON"),
         ] {
             assert_eq!(errno(Errno(number)), Some(name));
+            assert_eq!(errno_of(name), Some(Errno(number)));
         }
         for number in [0, 41, 134, u32::MAX] {
             assert_eq!(errno(Errno(number)), None);
@@ -483,7 +522,9 @@ mod tests {
             (31, "SIGSYS"),
         ] {
             assert_eq!(signal(number), Some(name));
+            assert_eq!(signal_of(name), Some(number));
         }
         assert_eq!(signal(34), None);
+        assert_eq!((errno_of(""), signal_of("34")), (None, None));
     }
 }

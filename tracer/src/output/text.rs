@@ -71,6 +71,32 @@ pub fn write_json_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The way back of [`write_json_escaped`], from the text of the string. `None` if a backslash stands where none can.
+pub fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    while let Some(part) = parts.next() {
+        let rest = match part.strip_prefix('x') {
+            Some(hex) => {
+                let (digits, rest) = hex.split_at_checked(2)?;
+                let digit = |character: char| character.to_digit(16);
+                let mut digits = digits.chars().map(digit);
+                let (high, low) = (digits.next()??, digits.next()??);
+                bytes.push(u8::try_from(high << 4 | low).ok()?);
+                rest
+            }
+            // A doubled one.
+            None if part.is_empty() => {
+                bytes.push(b'\\');
+                parts.next()?
+            }
+            None => return None,
+        };
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    Some(bytes)
+}
+
 /// Appends bytes for a terminal: printable characters as they are, everything that could move the
 /// cursor, change colours or turn the direction of writing as `\xHH` or `\u{HHHH}`.
 pub fn write_terminal(bytes: &[u8], out: &mut Vec<u8>) {
@@ -185,6 +211,17 @@ mod tests {
         assert!(needs_escaping(b"a\xff"));
         assert_eq!(json_escaped(b"a\xff\\xff\""), r#"a\\xff\\\\xff\""#);
         assert_eq!(json_escaped(b"\xe2\x86"), r"\\xe2\\x86");
+    }
+
+    #[test]
+    fn all_bytes_come_back_from_what_is_escaped() {
+        let all: Vec<u8> = (0..=255).chain(*b"\\\\x\\\xff\\").collect();
+        let line = format!("\"{}\"", json_escaped(&all));
+        let text: String = serde_json::from_str(&line).unwrap();
+        assert_eq!(unescaped(&text).as_deref(), Some(&all[..]));
+        for wrong in [r"\", r"a\b", r"\x", r"\x1", r"\x+1", r"\xgg", r"\\\"] {
+            assert_eq!(unescaped(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -27,6 +27,13 @@ impl<T> Derived<T> {
     }
 }
 
+impl<T> From<T> for Derived<T> {
+    /// A value that somebody has computed from more than what is known here.
+    fn from(value: T) -> Self {
+        Self(OnceLock::from(value))
+    }
+}
+
 impl<T> Clone for Derived<T> {
     fn clone(&self) -> Self {
         Self(OnceLock::new())

@@ -15,11 +15,11 @@ use crate::config::Surroundings;
 use crate::event::{BootTime, Endpoints, ProcessKey};
 use crate::failure::Failure;
 use crate::filter::Filter;
-use crate::history::reader::{About, Contact, Sum, Wanted};
+use crate::history::reader::{Contact, Sum, Wanted};
 use crate::history::{Item, What};
 use crate::identity::BootId;
 use crate::observation::Direction;
-use crate::output::Format as _;
+use crate::output::{About, Format as _};
 use crate::output::action::Action;
 use crate::output::json::Json;
 use crate::output::past::{lineage_of, package_of, program_of};
@@ -196,6 +196,7 @@ fn document(image: &Arc<Image>, about: &About) -> Value {
         process: Some(Arc::clone(image)),
         what: What::Executed,
         over: None,
+        beyond: None,
     };
     let mut line = Vec::new();
     if let Some(observation) = item.observation() {

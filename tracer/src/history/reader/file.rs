@@ -3,6 +3,7 @@
 //! In: a path. Out: the host and boot that it tells of, and its rows. Files that a daemon writes are read beside it;
 //! those that one could not close are read as they are.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +13,13 @@ use serde::Deserialize;
 
 use super::Wanted;
 use super::rows::{Referred, Span};
-use crate::clock::WallOffset;
 use crate::history::schema;
 use crate::history::window::Window;
 use crate::history::writer::is_corrupt;
 use crate::host::Host;
 use crate::identity::BootId;
-use crate::kernel::netns;
-use crate::output::Context;
+use crate::output::About;
 use crate::output::names::HookNames;
-use crate::output::users::Users;
 use crate::passwd::Names;
 use crate::process::image::Image;
 
@@ -57,32 +55,6 @@ pub enum FileError {
     },
 }
 
-/// What is true of all items of a file.
-#[derive(Clone, Debug)]
-pub struct About {
-    /// The host, in the boot that the file is of.
-    pub host: Host,
-    /// How far the wall clock was ahead of `CLOCK_BOOTTIME`, in nanoseconds.
-    pub offset: i64,
-    /// Which hook served each moment.
-    pub hooks: HookNames,
-    /// The host's users.
-    pub users: Names,
-}
-
-impl About {
-    /// What formats have to know. Network namespaces have the names that they have now.
-    pub fn context(&self) -> Context {
-        Context {
-            host: self.host.clone(),
-            offset: WallOffset::new(self.offset),
-            hooks: self.hooks.clone(),
-            users: Users::remembered(self.users.clone()),
-            netns: netns::Names::of_host(),
-        }
-    }
-}
-
 /// A file of the history.
 pub(super) struct HistoryFile {
     pub(super) path: PathBuf,
@@ -108,6 +80,9 @@ struct HostMember {
     boot_id: String,
     hooks: HookNames,
     users: Names,
+    /// Only where it was imported from a recording that had them.
+    #[serde(default)]
+    netns: Option<BTreeMap<u32, String>>,
 }
 
 impl HistoryFile {
@@ -202,6 +177,7 @@ impl HistoryFile {
             offset: self.offset,
             hooks: self.host.hooks.clone(),
             users: self.host.users.clone(),
+            netns: self.host.netns.clone(),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::passwd::Names;
 use crate::process::cause::{Cause, Certainty};
 use crate::process::cgroup::Cgroup;
 use crate::process::content::{Content, Facts, Origin, Package, PackageKind};
-use crate::process::fingerprint::Derived;
+use crate::process::fingerprint::{Derived, Fingerprint};
 use crate::process::image::{Brief, Image, Parent, Program, Provenance, Relation};
 
 /// How many rows of a kind are remembered.
@@ -108,8 +108,9 @@ impl Images {
             return Ok(Some(image));
         }
         let mut select = database.prepare_cached(
-            "SELECT pid, start, name, program, uid, cgroup, login_uid, session, tty, namespace_pid, parent,
-             present_parent, cause, flags FROM process WHERE id = ?1",
+            "SELECT p.pid, p.start, p.name, p.program, p.uid, p.cgroup, p.login_uid, p.session, p.tty,
+             p.namespace_pid, p.parent, p.present_parent, p.cause, p.flags, l.fingerprint
+             FROM process p LEFT JOIN lineage l ON l.id = p.lineage WHERE p.id = ?1",
         )?;
         let stored = select
             .query_row([row], |row| Stored::try_from(row))
@@ -173,7 +174,8 @@ impl Images {
             provenance: Provenance::of_code(stored.flags >> 2 & 3).unwrap_or(Provenance::Unknown),
             depth,
             cause: self.cause(database, stored.cause)?,
-            fingerprint: Derived::default(),
+            // It may have been computed from more than what is stored, where it was imported.
+            fingerprint: stored.fingerprint.map_or_else(Derived::default, Derived::from),
         })
     }
 
@@ -399,6 +401,7 @@ struct Stored {
     present_parent: Option<i64>,
     cause: Option<i64>,
     flags: i64,
+    fingerprint: Option<Fingerprint>,
 }
 
 impl TryFrom<&rusqlite::Row<'_>> for Stored {
@@ -420,6 +423,7 @@ impl TryFrom<&rusqlite::Row<'_>> for Stored {
             present_parent: row.get(11)?,
             cause: row.get(12)?,
             flags: row.get(13)?,
+            fingerprint: row.get(14)?,
         })
     }
 }

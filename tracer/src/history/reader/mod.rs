@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
 use self::file::HistoryFile;
-pub use self::file::{About, FileError};
+pub use self::file::FileError;
 pub use self::rows::Contact;
 use self::rows::Visit;
 use self::tally::Part;
@@ -29,6 +29,7 @@ use super::item::{Item, What};
 use super::store;
 use super::window::Window;
 use crate::observation::FlowStage;
+use crate::output::About;
 use crate::process::image::Image;
 
 /// Kinds of items.

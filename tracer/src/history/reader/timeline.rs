@@ -299,6 +299,7 @@ fn closed(item: &Item) -> Option<Item> {
         process: item.process.clone(),
         what: What::ListenClosed(connection.clone()),
         over: None,
+        beyond: None,
     })
 }
 

@@ -18,11 +18,11 @@ use jiff::tz::TimeZone;
 use self::processes::{Forest, Who};
 use self::story::Line;
 use self::sums::Totals;
+use super::About;
 use super::past::Cells;
 use super::table::Form;
 use crate::clock::WallOffset;
 use crate::event::BootTime;
-use crate::history::reader::About;
 use crate::history::window::Window;
 use crate::history::{Item, What};
 

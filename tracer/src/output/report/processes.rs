@@ -157,6 +157,7 @@ mod tests {
             process: Some(Arc::clone(image)),
             what,
             over: None,
+            beyond: None,
         }
     }
 

@@ -94,6 +94,7 @@ fn whole_command(image: &Image) -> String {
 
 fn told(item: &Item, cells: &Cells) -> (&'static str, String, String) {
     match &item.what {
+        What::Forked => ("fork", String::new(), String::new()),
         What::Executed => ("exec", executed(item), life(item, cells)),
         What::Exited { status } => ("exit", format!("ends: {}", exit(*status)), String::new()),
         What::Opened(connection) => {
@@ -148,6 +149,10 @@ fn told(item: &Item, cells: &Cells) -> (&'static str, String, String) {
                 lookup.endpoints.remote, lookup.question.name
             );
             ("name", what, answer(item, *duration, cells))
+        }
+        What::Hello(told) => {
+            let name = told.0.server_name.as_deref().unwrap_or_default();
+            ("tls", name.to_owned(), String::new())
         }
         What::Lost(loss) => (
             "lost",

@@ -57,6 +57,7 @@ fn told() -> String {
             count: 41,
         }),
         over: None,
+        beyond: None,
     };
     report.add(0, &lost);
     report.add(0, &samples::item(&image, 5000, What::Exited { status: 9 }));

@@ -9,9 +9,10 @@ use hashbrown::HashSet;
 use super::super::who::{has, may_have};
 use crate::cli::{ReportSubject, WantedEnd};
 use crate::event::ProcessKey;
-use crate::history::reader::{About, History, Kind, ReadError};
+use crate::history::reader::{History, Kind, ReadError};
 use crate::history::{Item, What};
 use crate::identity::BootId;
+use crate::output::About;
 use crate::process::image::Image;
 use crate::process::population::Wanted;
 

@@ -128,6 +128,7 @@ pub(in crate::history::reader) fn ended_item(
         process,
         what: What::Ended(connection, Box::new(end)),
         over: None,
+        beyond: None,
     })
 }
 
@@ -202,6 +203,7 @@ pub(in crate::history::reader) fn open_of(
             process,
             what: What::Opened(connection),
             over: None,
+            beyond: None,
         }))
     })
 }

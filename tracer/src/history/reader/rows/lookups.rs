@@ -95,6 +95,7 @@ pub(in crate::history::reader) fn lookups(
             process: referred.process(database, row.get(1)?)?,
             what: What::Lookup(Box::new(lookup), duration),
             over: None,
+            beyond: None,
         }))
     })
 }

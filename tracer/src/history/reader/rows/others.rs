@@ -41,6 +41,7 @@ pub(in crate::history::reader) fn listeners(
                 process,
                 what: What::ListenOpened(connection),
                 over: closed.map(|time| (referred.images.time(time), None)),
+                beyond: None,
             }))
         },
     )
@@ -80,6 +81,7 @@ pub(in crate::history::reader) fn flows(
             process,
             what: What::Flow(connection, stage, totals),
             over: None,
+            beyond: None,
         }))
     })
 }
@@ -119,6 +121,7 @@ pub(in crate::history::reader) fn raw_sockets(
             process,
             what: What::SocketOpened(socket),
             over: None,
+            beyond: None,
         }))
     })
 }
@@ -135,8 +138,8 @@ pub(in crate::history::reader) fn losses(
     )?;
     each(select.query([span.since, span.until])?, visit, |row| {
         let loss = Loss {
-            stage: word(row.get(1)?),
-            kind: word(row.get(2)?),
+            stage: Loss::word(&row.get::<_, String>(1)?),
+            kind: Loss::word(&row.get::<_, String>(2)?),
             unit: LossUnit::of_code(row.get(3)?).unwrap_or(LossUnit::Record),
             count: row.get::<_, i64>(4)?.cast_unsigned(),
         };
@@ -145,25 +148,7 @@ pub(in crate::history::reader) fn losses(
             process: None,
             what: What::Lost(loss),
             over: None,
+            beyond: None,
         }))
     })
-}
-
-/// Losses name their place by words of the program. There are few of them: each is kept once, for ever.
-fn word(text: String) -> &'static str {
-    use std::sync::Mutex;
-    static WORDS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
-    const WORDS_MAX: usize = 1024;
-    let mut words = WORDS
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    match words.iter().find(|word| **word == text) {
-        Some(word) => word,
-        None if words.len() >= WORDS_MAX => "other",
-        None => {
-            let word: &'static str = String::leak(text);
-            words.push(word);
-            word
-        }
-    }
 }

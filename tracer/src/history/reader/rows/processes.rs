@@ -29,6 +29,7 @@ pub(in crate::history::reader) fn processes(
             process,
             what: What::Executed,
             over: exited.map(|time| (referred.images.time(time), status)),
+            beyond: None,
         }))
     })
 }
@@ -51,6 +52,7 @@ pub(in crate::history::reader) fn exits(
                 status: row.get(2)?,
             },
             over: None,
+            beyond: None,
         }))
     })
 }

@@ -215,7 +215,7 @@ impl Report {
     }
 }
 
-fn host(about: &crate::history::reader::About) -> String {
+fn host(about: &crate::output::About) -> String {
     match &about.host.machine_id {
         Some(id) => format!(
             "{}, machine {id}, boot {}",
