@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod observation;
 pub mod output;
 pub mod pipeline;
+pub mod recorded;
 pub mod session;
 pub mod tree;
 

@@ -6,6 +6,7 @@ mod dns;
 mod hello;
 mod random;
 mod raw_socket;
+mod recorded;
 mod scenario;
 mod text;
 

@@ -134,6 +134,34 @@ pub struct RawSocket {
     pub protocol: u32,
 }
 
+impl RawSocket {
+    /// A socket that was written down. Of the task that opened it only its process is known.
+    pub fn recorded(
+        family: RawFamily,
+        socket_type: RawType,
+        protocol: u32,
+        netns: u32,
+        tgid: u32,
+    ) -> Self {
+        Self {
+            socket: None,
+            task: Task {
+                tgid,
+                tid: 0,
+                start_ns: None,
+                euid: None,
+                kernel_thread: false,
+                name: super::Name::default(),
+                parent: None,
+            },
+            netns,
+            family,
+            socket_type,
+            protocol,
+        }
+    }
+}
+
 #[cfg(test)]
 impl RawSocket {
     /// A socket of which a test needs no more than its family.

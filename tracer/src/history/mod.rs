@@ -18,7 +18,7 @@ pub mod views;
 pub mod window;
 mod writer;
 
-pub use self::item::{End, Item, What};
+pub use self::item::{Beyond, End, Item, What};
 pub use self::sink::HistorySink;
 pub use self::writer::Writer;
 

@@ -320,7 +320,9 @@ pub fn signal_of(name: &str) -> Option<u32> {
 }
 
 fn number_of(names: &[&str], name: &str) -> Option<u32> {
-    let place = names.iter().position(|&it| it == name && !name.is_empty())?;
+    let place = names
+        .iter()
+        .position(|&it| it == name && !name.is_empty())?;
     u32::try_from(place + 1).ok()
 }
 

@@ -11,7 +11,7 @@ use super::image::Brief;
 use crate::observation::ConnectionId;
 
 /// Longest chain of causes: what lies further out is left out.
-const LINKS_MAX: u8 = 8;
+pub(crate) const LINKS_MAX: u8 = 8;
 
 /// How sure it is that this connection is the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

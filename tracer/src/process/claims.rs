@@ -5,6 +5,7 @@
 //! it, of which the kernel makes the first `comm`: that is how `sh` can be a name of `dash`.
 
 use super::image::{Image, Program};
+use crate::event::Name;
 
 /// Names that disagree with what a process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,30 +19,58 @@ pub struct Disagreements {
 impl Image {
     /// The names that disagree with what it runs, as far as that is known.
     pub fn disagreements(&self) -> Disagreements {
-        let program = &*self.program;
-        if self.kernel_thread || program.executable.is_empty() || program.executable_truncated {
+        if self.kernel_thread {
             return Disagreements::default();
         }
-        let name = self.name.as_bytes();
-        // That of a script is its interpreter, from its first line.
-        let first = program.first_argument().map(claimed);
-        let first = first.filter(|_| program.script.is_empty());
-        if program.invoked_as.as_bytes().is_empty() {
-            // How it was started was not seen. A link would explain one name under two headings.
-            let linked = first.is_some_and(|first| is_comm(name, first));
-            return Disagreements {
-                name: !linked && !program.is_named(name),
-                first_argument: !linked && first.is_some_and(|first| !program.is_named(first)),
-            };
-        }
-        Disagreements {
-            name: !program.is_named(name),
-            first_argument: first.is_some_and(|first| !program.is_named(first)),
-        }
+        self.program.disagreements(self.name.as_bytes())
     }
 }
 
 impl Program {
+    /// The names that disagree with it, if the one that runs it is called `name`.
+    pub(crate) fn disagreements(&self, name: &[u8]) -> Disagreements {
+        if self.executable.is_empty() || self.executable_truncated {
+            return Disagreements::default();
+        }
+        // That of a script is its interpreter, from its first line.
+        let first = self.first_argument().map(claimed);
+        let first = first.filter(|_| self.script.is_empty());
+        if self.invoked_as.as_bytes().is_empty() {
+            // How it was started was not seen. A link would explain one name under two headings.
+            let linked = first.is_some_and(|first| is_comm(name, first));
+            return Disagreements {
+                name: !linked && !self.is_named(name),
+                first_argument: !linked && first.is_some_and(|first| !self.is_named(first)),
+            };
+        }
+        Disagreements {
+            name: !self.is_named(name),
+            first_argument: first.is_some_and(|first| !self.is_named(first)),
+        }
+    }
+
+    /// Of the names by which it can have been executed, the first with which `name` and its first argument
+    /// disagree as they did. A name that nobody saw comes first.
+    pub(crate) fn invoked(mut self, name: &[u8], disagreed: Disagreements) -> Self {
+        const COMM: usize = 15;
+        let first = self.first_argument().map(claimed).unwrap_or_default();
+        let candidates = [b"", base_name(&self.executable), name, first];
+        let candidates = candidates.map(|candidate| {
+            let mut comm = [0; 16];
+            let length = candidate.len().min(COMM);
+            comm[..length].copy_from_slice(&candidate[..length]);
+            Name(comm)
+        });
+        for candidate in candidates {
+            self.invoked_as = candidate;
+            if self.disagreements(name) == disagreed {
+                return self;
+            }
+        }
+        self.invoked_as = Name::default();
+        self
+    }
+
     fn first_argument(&self) -> Option<&[u8]> {
         let arguments = self.arguments.as_deref()?;
         arguments
@@ -142,6 +171,29 @@ mod tests {
             disagree("/tmp/miner", "", "miner", "sshd: root"),
             (false, true)
         );
+    }
+
+    #[test]
+    fn a_name_of_its_execution_is_found_that_agrees_with_what_was_said() {
+        let all = ["", "sh", "dash", "sshd", "curl"];
+        let words = |length| {
+            (0..all.len().pow(length)).map(move |number| {
+                let place = |digit: u32| all[number / all.len().pow(digit) % all.len()];
+                [place(0), place(1), place(2)]
+            })
+        };
+        for [invoked_as, name, first] in words(3) {
+            let of = |text: &str| Image::sample(1, text.as_bytes()).name;
+            let program = Program {
+                executable: Bytes::from_static(b"/usr/bin/dash"),
+                invoked_as: of(invoked_as),
+                arguments: Some(Bytes::from(format!("{first}\0-x\0"))),
+                ..Program::default()
+            };
+            let said = program.disagreements(name.as_bytes());
+            let found = program.invoked(name.as_bytes(), said);
+            assert_eq!(found.disagreements(name.as_bytes()), said, "{found:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::image::{Image, Parent, Relation};
 
 /// No chain has more ancestors than this. Dropping a chain recurses, so it must have a bound.
-pub(super) const DEPTH_MAX: u32 = 256;
+pub(crate) const DEPTH_MAX: u32 = 256;
 /// How many of the newest images are kept when a chain is cut. It then takes as many generations
 /// again until the next cut, which pays for copying them.
 const DEPTH_KEPT: usize = 128;

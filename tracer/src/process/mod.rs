@@ -8,7 +8,7 @@ mod contents;
 pub mod fingerprint;
 pub mod image;
 pub mod inventory;
-mod lineage;
+pub(crate) mod lineage;
 pub mod population;
 mod program;
 pub mod secrets;

@@ -53,7 +53,10 @@ impl Ids {
         let decoded =
             decode(id).map_err(|error| LineError::wrong(field, format!("an id: {error}")))?;
         if *self.boot.get_or_insert(decoded.boot) != decoded.boot {
-            return Err(LineError::wrong(field, "of the boot of the line's other ids"));
+            return Err(LineError::wrong(
+                field,
+                "of the boot of the line's other ids",
+            ));
         }
         Ok(decoded.subject)
     }

@@ -15,13 +15,13 @@ use crate::clock::WallOffset;
 use crate::failure::Failure;
 use crate::history::Item;
 use crate::history::reader::{History, Kind, ReadError};
-use crate::output::{About, Format as _};
 use crate::output::json::Json;
 use crate::output::parquet::Parquet;
 use crate::output::past::{Cells, Columns};
 use crate::output::record::Record;
 use crate::output::table::{Form, Table};
 use crate::output::zeek::Zeek;
+use crate::output::{About, Format as _};
 
 type Out = BufWriter<Destination>;
 

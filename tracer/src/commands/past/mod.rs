@@ -24,11 +24,11 @@ use crate::history::Item;
 use crate::history::reader::sql::SqlError;
 use crate::history::reader::{History, ReadError};
 use crate::history::window::{Moment, Window};
-use crate::output::{About, Format as _};
 use crate::output::json::Json;
 use crate::output::past::{Cells, Columns};
 use crate::output::record::Record;
 use crate::output::table::{Form, Table};
+use crate::output::{About, Format as _};
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {

@@ -25,10 +25,10 @@ use crate::cli::ReportArgs;
 use crate::clock::WallOffset;
 use crate::failure::Failure;
 use crate::history::reader::{History, Kind};
-use crate::output::{About, Format as _};
 use crate::output::json::Json;
 use crate::output::record::Record;
 use crate::output::report::{Evidence, Heading, Report};
+use crate::output::{About, Format as _};
 
 /// Of which time, unless told otherwise.
 const DEFAULT_SINCE: &str = "1d";

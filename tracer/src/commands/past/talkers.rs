@@ -19,12 +19,12 @@ use crate::history::reader::{Contact, Sum, Wanted};
 use crate::history::{Item, What};
 use crate::identity::BootId;
 use crate::observation::Direction;
-use crate::output::{About, Format as _};
 use crate::output::action::Action;
 use crate::output::json::Json;
 use crate::output::past::{lineage_of, package_of, program_of};
 use crate::output::record::Record;
 use crate::output::table::{Form, Table};
+use crate::output::{About, Format as _};
 use crate::process::image::Image;
 
 /// Of which time, unless told otherwise.

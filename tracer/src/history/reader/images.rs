@@ -175,7 +175,9 @@ impl Images {
             depth,
             cause: self.cause(database, stored.cause)?,
             // It may have been computed from more than what is stored, where it was imported.
-            fingerprint: stored.fingerprint.map_or_else(Derived::default, Derived::from),
+            fingerprint: stored
+                .fingerprint
+                .map_or_else(Derived::default, Derived::from),
         })
     }
 

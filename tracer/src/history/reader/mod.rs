@@ -19,8 +19,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
-use self::file::HistoryFile;
 pub use self::file::FileError;
+use self::file::HistoryFile;
 pub use self::rows::Contact;
 use self::rows::Visit;
 use self::tally::Part;

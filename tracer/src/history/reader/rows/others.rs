@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection as Database, Result, params};
 
 use super::{Referred, Span, Visit, each};
-use crate::event::{BootTime, FlowTotals, Name, RawFamily, RawSocket, RawType, Task};
+use crate::event::{BootTime, FlowTotals, RawFamily, RawSocket, RawType};
 use crate::history::code::Coded as _;
 use crate::history::item::{Item, What};
 use crate::observation::{FlowStage, Loss, LossUnit};
@@ -99,23 +99,12 @@ pub(in crate::history::reader) fn raw_sockets(
     )?;
     each(select.query([span.since, span.until])?, visit, |row| {
         let process = referred.process(database, row.get(1)?)?;
-        let socket = RawSocket {
-            socket: None,
-            // Whose it is stands in the process.
-            task: Task {
-                tgid: process.as_ref().map_or(0, |image| image.key.tgid),
-                tid: 0,
-                start_ns: None,
-                euid: None,
-                kernel_thread: false,
-                name: Name::default(),
-                parent: None,
-            },
-            netns: row.get(5)?,
-            family: RawFamily::of_code(row.get(2)?).unwrap_or(RawFamily::Packet),
-            socket_type: RawType::of_code(row.get(3)?).unwrap_or(RawType::Raw),
-            protocol: row.get(4)?,
-        };
+        let family = RawFamily::of_code(row.get(2)?).unwrap_or(RawFamily::Packet);
+        let socket_type = RawType::of_code(row.get(3)?).unwrap_or(RawType::Raw);
+        // Whose it is stands in the process.
+        let tgid = process.as_ref().map_or(0, |image| image.key.tgid);
+        let (protocol, netns) = (row.get(4)?, row.get(5)?);
+        let socket = RawSocket::recorded(family, socket_type, protocol, netns, tgid);
         Ok(Some(Item {
             time: referred.images.time(row.get(0)?),
             process,
