@@ -45,6 +45,11 @@ impl WallOffset {
         self.follow(measured_offset());
     }
 
+    /// Takes over an offset that was recorded, in nanoseconds.
+    pub fn set(&self, nanoseconds: i64) {
+        self.0.store(nanoseconds, Ordering::Relaxed);
+    }
+
     /// Takes over a measured offset, unless it differs by no more than measuring does: one moment is
     /// told with one time, whenever it is told.
     fn follow(&self, measured: i64) {

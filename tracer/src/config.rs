@@ -119,7 +119,7 @@ impl Config {
         Self {
             capture: capture(&args.capture),
             secrets: args.mask.resolve(),
-            output: OutputConfig::resolve(args.output, surroundings),
+            output: OutputConfig::resolve(&args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: history(args.history),
@@ -137,7 +137,7 @@ impl Config {
         Self {
             capture: capture(&args.capture),
             secrets: args.mask.resolve(),
-            output: OutputConfig::resolve(args.output, surroundings),
+            output: OutputConfig::resolve(&args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: None,
@@ -209,8 +209,10 @@ fn metrics(listen: MetricsListen, args: MetricsArgs) -> Option<MetricsConfig> {
 }
 
 impl OutputConfig {
-    fn resolve(args: OutputArgs, surroundings: Surroundings) -> Self {
-        let target = args.output_file.map_or(Target::Stdout, Target::File);
+    /// What was asked for.
+    pub fn resolve(args: &OutputArgs, surroundings: Surroundings) -> Self {
+        let target = args.output_file.clone();
+        let target = target.map_or(Target::Stdout, Target::File);
         let to_terminal = target == Target::Stdout && surroundings.stdout_is_terminal;
         let color = match args.color {
             Color::Auto => to_terminal && !surroundings.no_color,
@@ -228,13 +230,19 @@ impl OutputConfig {
 
     /// The sink that writes what `filter` admits to `chunks`.
     pub fn sink(&self, context: Context, filter: Filter, chunks: Chunks) -> LineSink {
-        let format: Box<dyn Format> = match self.format {
-            LineFormat::Json => Box::new(Json::new(context)),
-            LineFormat::People(detail, color) => {
+        LineSink::new(self.format.made(context), filter, chunks)
+    }
+}
+
+impl LineFormat {
+    /// The format, for events of that origin.
+    pub fn made(self, context: Context) -> Box<dyn Format> {
+        match self {
+            Self::Json => Box::new(Json::new(context)),
+            Self::People(detail, color) => {
                 Box::new(Compact::new(context, detail, color, TimeZone::system()))
             }
-        };
-        LineSink::new(format, filter, chunks)
+        }
     }
 }
 

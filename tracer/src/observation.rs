@@ -10,6 +10,7 @@ use crate::dns::names::Domain;
 use crate::event::{
     BootTime, Endpoints, Errno, FlowTotals, ProcessKey, Protocol, RawSocket, SocketId, Totals,
 };
+use crate::output::About;
 use crate::process::cause::Cause;
 use crate::process::image::{Image, Provenance};
 use crate::tls::ClientHello;
@@ -400,8 +401,11 @@ pub enum LossUnit {
     Packet,
 }
 
-/// Takes observations, in order. It must not block.
+/// Takes observations, in order. It must not block. One that hands them on to another hands on every call.
 pub trait Sink {
+    /// What follows was recorded there: on another host, in another boot, or more is known of these. Of what
+    /// happens now a sink knows that from its beginning, and is never told.
+    fn begin(&mut self, _about: &Arc<About>) {}
     /// One observation.
     fn observe(&mut self, observation: &Observation<'_>);
     /// A batch is over: hand on what was collected.

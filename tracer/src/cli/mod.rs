@@ -11,6 +11,7 @@ mod group;
 mod history;
 mod mask;
 mod output;
+mod replay;
 mod ss;
 mod tree;
 
@@ -32,6 +33,7 @@ pub use self::history::{
 };
 pub use self::mask::MaskArgs;
 pub use self::output::{Color, OutputArgs, OutputFormat};
+pub use self::replay::ReplayArgs;
 pub use self::ss::SsArgs;
 pub use self::tree::{NamedProcess, TreeArgs};
 use crate::failure::Failure;
@@ -71,6 +73,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a report on a process, an address or a time, to hand on: HTML, the events, and their hashes
     Report(ReportArgs),
+    /// Read recorded events again: through filters, to an output, a history of their own, metrics
+    Replay(ReplayArgs),
     /// Tell what this kernel offers, which hook serves each moment, and what is lost
     Doctor(DoctorArgs),
     /// Print the JSON Schema of the events

@@ -33,6 +33,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Who(args) => past::who::who(&args, surroundings),
         Command::Export(args) => past::export::export(&args),
         Command::Report(args) => past::report::report(&args),
+        Command::Replay(args) => past::replay::replay(&args, surroundings),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),

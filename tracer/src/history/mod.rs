@@ -5,6 +5,7 @@
 
 pub mod baseline;
 pub(crate) mod code;
+pub mod import;
 mod intern;
 mod item;
 mod partition;

@@ -47,6 +47,7 @@ impl Origin {
             "boot_id": host.boot_id.to_string(),
             "hooks": context.hooks,
             "users": context.users.names(),
+            "netns": context.netns.recorded(),
         })
         .to_string()
     }
@@ -125,6 +126,12 @@ impl Partition {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// More is known of the host than when the file was begun.
+    pub(super) fn describe(&self, host: &str) -> Result<()> {
+        let update = "UPDATE meta SET value = ?1 WHERE key = 'host'";
+        self.database.execute(update, [host]).map(drop)
     }
 
     /// Begins a transaction.

@@ -104,6 +104,18 @@ impl Writer {
         }
     }
 
+    /// More is known of the host than there was at the beginning.
+    pub(super) fn describe(&mut self, context: &mut Context) {
+        self.host = Origin::host(context);
+        let Some(partition) = &self.current else {
+            return;
+        };
+        if let Err(source) = partition.describe(&self.host) {
+            let path = partition.path().to_owned();
+            self.fail(&WriteError::Database { path, source }, 0);
+        }
+    }
+
     /// Writes a batch, or drops and counts it.
     pub fn batch(&mut self, items: Vec<Item>) {
         let count = items.len() as u64;

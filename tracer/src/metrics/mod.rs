@@ -114,11 +114,7 @@ pub fn metrics(
     let builder = Builder { registry };
     let build_info = builder.gauges(&names::BUILD_INFO)?;
     build_info.with_label_values(&[VERSION, &target()]).set(1);
-    let carried = Carried {
-        transfer: Rc::default(),
-        transmit: builder.counter(&names::TRANSMIT_BYTES)?,
-        receive: builder.counter(&names::RECEIVE_BYTES)?,
-    };
+    let carried = builder.carried()?;
     let lost = builder.counters(&names::EVENTS_LOST)?;
     STAGES
         .iter()
@@ -126,6 +122,20 @@ pub fn metrics(
     let shed = lost.with_label_values(&["sink"]);
     let sink = builder.sink(processes, filter, lost, carried.clone())?;
     Ok((builder.metrics(shed, carried)?, sink))
+}
+
+/// Makes those metrics alone that follow from events, for what was recorded.
+pub fn of_recorded(
+    processes: &[String],
+    filter: Filter,
+) -> Result<(Registry, MetricsSink), MetricsError> {
+    let builder = Builder {
+        registry: Registry::new(),
+    };
+    let carried = builder.carried()?;
+    let lost = builder.counters(&names::EVENTS_LOST)?;
+    let sink = builder.sink(processes, filter, lost, carried)?;
+    Ok((builder.registry, sink))
 }
 
 /// Registers metrics as it makes them.
@@ -186,6 +196,14 @@ impl Builder {
             runs: self.counters(&names::PROGRAM_RUNS)?,
             carried,
             registry: self.registry,
+        })
+    }
+
+    fn carried(&self) -> Result<Carried, MetricsError> {
+        Ok(Carried {
+            transfer: Rc::default(),
+            transmit: self.counter(&names::TRANSMIT_BYTES)?,
+            receive: self.counter(&names::RECEIVE_BYTES)?,
         })
     }
 

@@ -6,12 +6,14 @@ mod destination;
 pub(super) mod export;
 mod progress;
 pub(super) mod query;
+pub(super) mod replay;
 pub(super) mod report;
 pub(super) mod talkers;
 pub(super) mod who;
 
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write as _};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
@@ -89,7 +91,11 @@ pub(super) fn window_from(args: &SpanArgs, default: Option<Moment>) -> Result<Wi
 
 /// Opens the history and says what is wrong with it.
 pub(super) fn open(args: &SpanArgs, window: Window) -> Result<History, Failure> {
-    let history = History::open(&args.history, window)?;
+    open_at(&args.history, window)
+}
+
+fn open_at(path: &Path, window: Window) -> Result<History, Failure> {
+    let history = History::open(path, window)?;
     let mut stderr = io::stderr().lock();
     for note in &history.notes {
         // Where stderr is closed, nobody reads notes.

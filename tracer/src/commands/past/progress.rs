@@ -16,8 +16,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Progress<W: Write> {
     /// Where to, if anywhere.
     out: Option<W>,
-    /// From when until when, in nanoseconds since 1970.
-    window: (i64, i64),
+    /// Of what it tells a share: from when until when, in nanoseconds since 1970, or of so many bytes.
+    whole: Option<(i64, i64)>,
     rows: u64,
     told: Instant,
 }
@@ -29,45 +29,60 @@ impl Progress<io::Stderr> {
         let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
         let window = history.window();
         let window = (window.since.max(history.begun()), window.until.min(now));
-        Self::new(stderr.is_terminal().then_some(stderr), window)
+        Self::new(stderr.is_terminal().then_some(stderr), Some(window))
+    }
+
+    /// The same for a file of so many bytes, if that is known.
+    pub(super) fn of_bytes(length: Option<u64>) -> Self {
+        let stderr = io::stderr();
+        let whole = length.map(|length| (0, i64::try_from(length).unwrap_or(i64::MAX)));
+        Self::new(stderr.is_terminal().then_some(stderr), whole)
+    }
+
+    /// Nothing is told where lines are shown: they would be mixed.
+    pub(super) fn silent(mut self, is_silent: bool) -> Self {
+        self.out = self.out.filter(|_| !is_silent);
+        self
     }
 }
 
 impl<W: Write> Progress<W> {
-    fn new(out: Option<W>, window: (i64, i64)) -> Self {
+    fn new(out: Option<W>, whole: Option<(i64, i64)>) -> Self {
         Self {
             out,
-            window,
+            whole,
             rows: 0,
             told: Instant::now(),
         }
     }
 
-    /// One more row, of this time in nanoseconds since 1970.
-    pub(super) fn row(&mut self, time: i64) {
+    /// One more row, of this time in nanoseconds since 1970, or at this byte.
+    pub(super) fn row(&mut self, place: i64) {
         self.rows += 1;
         if self.out.is_some() && self.told.elapsed() >= INTERVAL {
-            self.tell(time);
+            self.tell(place);
         }
     }
 
-    fn tell(&mut self, time: i64) {
+    fn tell(&mut self, place: i64) {
         self.told = Instant::now();
-        let (rows, share) = (self.rows, self.share(time));
+        let rows = self.rows;
+        let share = self.share(place);
+        let share = share.map_or_else(String::new, |share| format!(", {share} %"));
         if let Some(out) = &mut self.out {
             // Where it cannot be shown, nobody misses it.
-            let _ = write!(out, "\r\x1b[Ktracer: {rows} rows, {share} %");
+            let _ = write!(out, "\r\x1b[Ktracer: {rows} rows{share}");
             let _ = out.flush();
         }
     }
 
-    /// In percent.
-    fn share(&self, time: i64) -> u8 {
-        let (since, until) = self.window;
+    /// In percent, if the whole is known.
+    fn share(&self, place: i64) -> Option<u8> {
+        let (since, until) = self.whole?;
         let whole = i128::from(until) - i128::from(since);
-        let done = i128::from(time) - i128::from(since);
+        let done = i128::from(place) - i128::from(since);
         let share = (done * 100).checked_div(whole).unwrap_or(100);
-        u8::try_from(share.clamp(0, 100)).unwrap_or(100)
+        u8::try_from(share.clamp(0, 100)).ok()
     }
 
     /// The work is done.
@@ -86,16 +101,18 @@ mod tests {
 
     #[test]
     fn the_share_is_that_of_the_window() {
-        let progress = Progress::<Vec<u8>>::new(None, (1000, 3000));
+        let progress = Progress::<Vec<u8>>::new(None, Some((1000, 3000)));
         let shares = [0, 1000, 1500, 3000, 9000].map(|time| progress.share(time));
-        assert_eq!(shares, [0, 0, 25, 100, 100]);
-        let all = Progress::<Vec<u8>>::new(None, (i64::MIN, i64::MAX));
-        assert_eq!(all.share(0), 50);
+        assert_eq!(shares, [0, 0, 25, 100, 100].map(Some));
+        let all = Progress::<Vec<u8>>::new(None, Some((i64::MIN, i64::MAX)));
+        assert_eq!(all.share(0), Some(50));
+        let unknown = Progress::<Vec<u8>>::new(None, None);
+        assert_eq!(unknown.share(0), None);
     }
 
     #[test]
     fn rows_and_share_are_told_in_one_line_that_is_written_over() {
-        let mut progress = Progress::new(Some(Vec::new()), (0, 100));
+        let mut progress = Progress::new(Some(Vec::new()), Some((0, 100)));
         progress.row(10);
         assert!(
             progress.out.as_ref().unwrap().is_empty(),
@@ -108,7 +125,7 @@ mod tests {
 
     #[test]
     fn nothing_is_told_where_nobody_looks() {
-        let mut progress = Progress::<Vec<u8>>::new(None, (0, 100));
+        let mut progress = Progress::<Vec<u8>>::new(None, Some((0, 100)));
         progress.row(10);
         progress.tell(10);
         progress.finish();

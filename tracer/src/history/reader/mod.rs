@@ -101,12 +101,16 @@ pub struct History {
 }
 
 impl History {
-    /// Opens what a window needs.
+    /// Opens what a window needs of a directory, or one of its files.
     pub fn open(directory: &Path, window: Window) -> Result<Self, ReadError> {
-        let paths = store::files(directory).map_err(|source| ReadError::Directory {
-            directory: directory.to_owned(),
-            source,
-        })?;
+        let paths = if directory.is_file() {
+            vec![directory.to_owned()]
+        } else {
+            store::files(directory).map_err(|source| ReadError::Directory {
+                directory: directory.to_owned(),
+                source,
+            })?
+        };
         if paths.is_empty() {
             return Err(ReadError::Empty(directory.to_owned()));
         }
