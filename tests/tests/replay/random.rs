@@ -19,6 +19,7 @@ use tracer::observation::{
 use tracer::process::image::Image;
 use tracer::state::{Limits, Snapshot, State};
 
+use crate::recorded::{Rewriter, Written};
 use crate::text::Transcript;
 
 const SMALL: Limits = Limits {
@@ -531,6 +532,33 @@ proptest! {
         let entries = state.counters().connection_entries;
         state.advance(BootTime(u64::MAX), &mut judge);
         prop_assert_eq!(state.counters().connection_entries, entries, "drained once and for all");
+    }
+
+    #[test]
+    fn what_is_written_of_any_events_is_read_and_written_again_as_it_was(
+        dice in prop::collection::vec(dice(), 0..120),
+    ) {
+        let mut state = State::new(Limits::default());
+        let mut written = Written::default();
+        let mut snapshot = Snapshot::default();
+        for (dice, event) in dice.iter().zip(events(&dice)) {
+            if dice.verb < 19 {
+                state.event(&event, &mut written);
+            } else if dice.look(event.time, &mut snapshot) {
+                state.compare(std::mem::take(&mut snapshot));
+            } else if dice.local == 0 {
+                state.advance(event.time, &mut written);
+                state.settle(event.time, dice.remote.into(), &mut written);
+            }
+            for question in state.take_questions() {
+                state.answer(question, dice.totals(event.time), event.time, &mut written);
+            }
+        }
+        state.drain(&mut written);
+        let mut rewriter = Rewriter::default();
+        for (sequence, line) in written.lines.iter().enumerate() {
+            prop_assert_eq!(rewriter.rewritten(line, sequence as u64), Ok(line.clone()));
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) fn connection(
     let protocol = protocol(network)?;
     let direction = direction(network)?;
     let hook = tracer.hook.as_deref();
+    let hook = hook.map(|hook| words::plain("tracer.hook", hook));
+    let hook = hook.transpose()?;
     // Where no hook is named, none was attached for the first of all ways.
     let (opening, family) = hook.map_or((Opening::Attempt, None), |hook| {
         words::opening(hook, protocol)
@@ -143,7 +145,7 @@ fn domain(document: &Document<'_>) -> Result<Option<Domain>> {
     };
     let known_from = document.tracer.provenance.domain.as_ref();
     Ok(Some(Domain {
-        name: (**name).into(),
+        name: words::printable("destination.domain", name)?.into(),
         known_from: words::word(
             FIELD,
             known_from.ok_or(LineError::Missing(FIELD))?,

@@ -23,6 +23,7 @@ impl Deref for Text<'_> {
 
 /// A line.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Document<'a> {
     #[serde(rename = "@timestamp", borrow)]
     pub(super) timestamp: Text<'a>,
@@ -51,6 +52,7 @@ pub(super) struct Document<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Event<'a> {
     #[serde(borrow)]
     pub(super) action: Text<'a>,
@@ -62,6 +64,7 @@ pub(super) struct Event<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Network<'a> {
     #[serde(borrow)]
     pub(super) transport: Option<Text<'a>>,
@@ -74,6 +77,7 @@ pub(super) struct Network<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct End<'a> {
     pub(super) ip: Option<IpAddr>,
     pub(super) port: Option<u16>,
@@ -84,6 +88,7 @@ pub(super) struct End<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Process<'a> {
     #[serde(borrow)]
     pub(super) entity_id: Text<'a>,
@@ -111,6 +116,7 @@ pub(super) struct Process<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct User<'a> {
     #[serde(borrow)]
     pub(super) id: Text<'a>,
@@ -119,23 +125,27 @@ pub(super) struct User<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Tty {
     pub(super) char_device: CharDevice,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct CharDevice {
     pub(super) major: u32,
     pub(super) minor: u32,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Hash<'a> {
     #[serde(borrow)]
     pub(super) sha256: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Package<'a> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Text<'a>,
@@ -148,6 +158,7 @@ pub(super) struct Package<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Host<'a> {
     #[serde(borrow)]
     pub(super) name: Text<'a>,
@@ -156,12 +167,14 @@ pub(super) struct Host<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Failure<'a> {
     #[serde(borrow)]
     pub(super) code: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Dns<'a> {
     #[serde(borrow)]
     pub(super) id: Text<'a>,
@@ -176,6 +189,7 @@ pub(super) struct Dns<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Question<'a> {
     #[serde(borrow)]
     pub(super) name: Text<'a>,
@@ -186,6 +200,7 @@ pub(super) struct Question<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Answer<'a> {
     #[serde(borrow)]
     pub(super) name: Text<'a>,
@@ -197,18 +212,21 @@ pub(super) struct Answer<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Tls<'a> {
     #[serde(borrow)]
     pub(super) client: Client<'a>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Client<'a> {
     #[serde(borrow)]
     pub(super) server_name: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Tracer<'a> {
     #[serde(borrow)]
     pub(super) connection_id: Option<Text<'a>>,
@@ -277,6 +295,7 @@ impl Tracer<'_> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Subflow<'a> {
     #[serde(borrow, default)]
     pub(super) source: End<'a>,
@@ -285,6 +304,7 @@ pub(super) struct Subflow<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Socket<'a> {
     #[serde(borrow)]
     pub(super) family: Text<'a>,
@@ -294,6 +314,7 @@ pub(super) struct Socket<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Netns<'a> {
     pub(super) id: u32,
     #[serde(borrow)]
@@ -301,6 +322,7 @@ pub(super) struct Netns<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Brief<'a> {
     #[serde(borrow)]
     pub(super) entity_id: Text<'a>,
@@ -313,6 +335,7 @@ pub(super) struct Brief<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Ancestor<'a> {
     #[serde(borrow)]
     pub(super) entity_id: Text<'a>,
@@ -327,6 +350,7 @@ pub(super) struct Ancestor<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct File<'a> {
     #[serde(borrow)]
     pub(super) device: Text<'a>,
@@ -344,12 +368,14 @@ pub(super) struct File<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct KnownFrom<'a> {
     #[serde(rename = "destination.domain", borrow)]
     pub(super) domain: Option<Text<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Remarks {
     pub(super) attempts: u32,
     #[serde(default)]
@@ -361,6 +387,7 @@ pub(super) struct Remarks {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Offer<'a> {
     #[serde(borrow, default)]
     pub(super) alpn: Vec<Text<'a>>,
@@ -373,6 +400,7 @@ pub(super) struct Offer<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Link<'a> {
     #[serde(borrow)]
     pub(super) connection_id: Text<'a>,
@@ -385,12 +413,14 @@ pub(super) struct Link<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Peer {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Lost<'a> {
     #[serde(borrow)]
     pub(super) stage: Text<'a>,

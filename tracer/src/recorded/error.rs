@@ -13,6 +13,9 @@ pub enum LineError {
         /// What was expected.
         message: String,
     },
+    /// It is something else.
+    #[error("column 1: expected a JSON object, as `tracer run` writes them")]
+    NoObject,
     /// It is longer than lines may be.
     #[error("it has more than {limit} bytes")]
     TooLong {

@@ -43,7 +43,7 @@ pub(super) fn lookup(document: &Document<'_>) -> Result<Lookup> {
         transport: transport(document)?,
         id: words::number("dns.id", &dns.id)?,
         question: Question {
-            name: (*dns.question.name).into(),
+            name: words::printable("dns.question.name", &dns.question.name)?.into(),
             kind: words::record_type("dns.question.type", &dns.question.kind)?,
             class: words::class(&dns.question.class)?,
         },
@@ -80,13 +80,14 @@ fn flags(words: &[Text<'_>]) -> Flags {
 
 fn record(answer: &AnswerMember<'_>) -> Result<Record> {
     let kind = words::record_type("dns.answers.type", &answer.kind)?;
-    let data = match (&*answer.kind, answer.data.parse()) {
+    let data = words::printable("dns.answers.data", &answer.data)?;
+    let data = match (&*answer.kind, data.parse()) {
         ("A" | "AAAA", Ok(address)) => Data::Address(address),
-        ("CNAME", _) => Data::Alias((*answer.data).into()),
-        _ => Data::Text((*answer.data).into()),
+        ("CNAME", _) => Data::Alias(data.into()),
+        _ => Data::Text(data.into()),
     };
     Ok(Record {
-        name: (*answer.name).into(),
+        name: words::printable("dns.answers.name", &answer.name)?.into(),
         kind,
         ttl: answer.ttl,
         data,
@@ -99,10 +100,15 @@ pub(super) fn hello(document: &Document<'_>, endpoints: Endpoints) -> Result<Cli
     let offer = offer.ok_or(LineError::Missing("tracer.tls"))?;
     let client = document.tls.as_ref().map(|tls| &tls.client);
     let name = client.and_then(|client| client.server_name.as_deref());
+    let name = name.map(|name| words::printable("tls.client.server_name", name));
+    let protocols = offer.alpn.iter();
+    let protocols: Result<_> = protocols
+        .map(|name| words::printable("tracer.tls.alpn", name).map(Into::into))
+        .collect();
     Ok(ClientHello {
         endpoints,
-        server_name: name.map(Into::into),
-        protocols: offer.alpn.iter().map(|name| (**name).into()).collect(),
+        server_name: name.transpose()?.map(Into::into),
+        protocols: protocols?,
         omitted: offer.alpn_omitted,
         encrypted_client_hello: offer.encrypted_client_hello,
         truncated: offer.truncated,

@@ -55,6 +55,11 @@ impl Origin {
         };
         let time = timestamp.checked_sub(offset);
         let time = time.and_then(|time| u64::try_from(time).ok());
+        let time = time.filter(|&time| time <= words::TIME_MAX);
+        let machine_id = document.host.id.as_deref();
+        let machine_id = machine_id
+            .map(|id| words::plain("host.id", id))
+            .transpose()?;
         let boot_id = ids.boot().or(known.map(|about| about.host.boot_id));
         Ok(Place {
             time: BootTime(time.ok_or(LineError::wrong(
@@ -63,7 +68,7 @@ impl Origin {
             ))?),
             host: Host {
                 name: (*document.host.name).to_owned(),
-                machine_id: document.host.id.as_deref().map(str::to_owned),
+                machine_id: machine_id.map(str::to_owned),
                 boot_id: boot_id.unwrap_or_default(),
             },
             offset,

@@ -53,6 +53,10 @@ impl Recording {
 
     /// Reads a line.
     pub fn read(&mut self, line: &[u8]) -> Result<Item> {
+        // A list would do for serde, too.
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return Err(LineError::NoObject);
+        }
         let document: Document<'_> = serde_json::from_slice(line)?;
         let action = Action::from_name(&document.event.action);
         let action = action.ok_or_else(|| {
@@ -278,8 +282,8 @@ impl Line<'_, '_> {
         let lost = self.document.tracer.lost.as_ref();
         let lost = lost.ok_or(LineError::Missing("tracer.lost"))?;
         Ok(Loss {
-            stage: Loss::word(&lost.stage),
-            kind: Loss::word(&lost.kind),
+            stage: Loss::word(words::plain("tracer.lost.stage", &lost.stage)?),
+            kind: Loss::word(words::plain("tracer.lost.kind", &lost.kind)?),
             unit: words::word("tracer.lost.unit", &lost.unit, names::loss_unit)?,
             count: lost.count,
         })

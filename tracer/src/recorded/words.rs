@@ -21,6 +21,10 @@ use crate::process::image::Relation;
 
 type Result<T> = std::result::Result<T, LineError>;
 
+/// The latest time that is believed, in nanoseconds after a boot: differences of such times fit into 64 bits. It is
+/// also later than any time of today since 1970, for lines whose boot nobody knows.
+pub(super) const TIME_MAX: u64 = 1 << 62;
+
 /// The identifiers of a line, all of one boot.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
@@ -58,6 +62,13 @@ impl Ids {
                 "of the boot of the line's other ids",
             ));
         }
+        let time = match decoded.subject {
+            Subject::Process { key, .. } => key.start_ns,
+            Subject::Connection(id) => id.first_seen_ns,
+        };
+        if time > TIME_MAX {
+            return Err(LineError::wrong(field, "an id of this century"));
+        }
         Ok(decoded.subject)
     }
 }
@@ -73,6 +84,27 @@ pub(super) fn word<T: Coded>(
         let words: Vec<_> = T::VALUES.iter().map(|&value| name(value)).collect();
         LineError::wrong(field, format!("one of {}", words.join(", ")))
     })
+}
+
+/// One of the tracer's own words, of which outputs believe that it needs no escapes.
+pub(super) fn plain<'a>(field: &'static str, word: &'a str) -> Result<&'a str> {
+    const LENGTH_MAX: usize = 128;
+    let is_plain = word.len() <= LENGTH_MAX && text::is_plain(word.as_bytes());
+    let word = Some(word).filter(|_| is_plain);
+    word.ok_or(LineError::wrong(
+        field,
+        "printable ASCII without quotes and backslashes",
+    ))
+}
+
+/// A name or data of DNS or TLS in presentation format, which needs no escapes on a terminal. Where it was cut stands
+/// an ellipsis.
+pub(super) fn printable<'a>(field: &'static str, text: &'a str) -> Result<&'a str> {
+    let is_printable = text
+        .chars()
+        .all(|character| matches!(character, ' '..='~' | '…'));
+    let text = Some(text).filter(|_| is_printable);
+    text.ok_or(LineError::wrong(field, "printable ASCII"))
 }
 
 /// How an ancestor is related.

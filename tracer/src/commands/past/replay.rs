@@ -293,9 +293,13 @@ impl Bad {
             more => format!(" ({more} more than are named)"),
         };
         let count = self.count;
-        let lines = if count == 1 { "line is" } else { "lines are" };
+        let lines = if count == 1 {
+            "line is no event and was left out"
+        } else {
+            "lines are no events and were left out"
+        };
         Err(Failure::failed(format_args!(
-            "{count} {lines} no event and left out{more}; all others were replayed"
+            "{count} {lines}{more}; all others were replayed"
         )))
     }
 }
