@@ -2,6 +2,7 @@
 //! whatever it is.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,10 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use tests::samples;
 use tracer::filter::Filter;
+use tracer::history::Item;
+use tracer::history::import::Import;
+use tracer::history::reader::{History, Kind};
+use tracer::history::window::Window;
 use tracer::metrics;
 use tracer::observation::{Observation, Sink};
 use tracer::output::compact::{Compact, Detail};
@@ -361,6 +366,8 @@ fn whatever_a_line_has_become_it_is_refused_or_can_be_shown() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut recording = Recording::default();
     let (_, mut metrics) = metrics::of_recorded(&["*".into()], Filter::default()).expect("metrics");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut import = Import::new(directory.path(), Filter::default()).expect("there is none yet");
     let mut read = 0;
     for number in 0..LINES {
         let [line, other] = [(); 2].map(|()| lines[dice.below(lines.len())]);
@@ -382,7 +389,23 @@ fn whatever_a_line_has_become_it_is_refused_or_can_be_shown() {
         let again = Rewriter::default().rewritten(&written, 0);
         assert!(again.is_ok(), "{again:?}: {written}");
         metrics.observe(&observation);
+        let host = samples::context().host;
+        if (&about.host.name, &about.host.machine_id) == (&host.name, &host.machine_id) {
+            import.begin(about);
+            import.observe(&observation);
+        }
     }
+    import.close().expect("one host, and room");
+    let mut history = History::open(directory.path(), Window::ALL).expect("it was written");
+    let mut kept = 0;
+    let mut count = |_, item: Item| {
+        kept += usize::from(item.observation().is_some());
+        ControlFlow::Continue(())
+    };
+    history
+        .visit_in_order(&Kind::ALL, &mut count)
+        .expect("it can be read");
+    assert!(kept > read / 3, "{kept} of {read} are kept");
     assert!(
         (LINES / 5..LINES).contains(&read),
         "{read} of {LINES} lines were still events: these are no mutations worth a test"

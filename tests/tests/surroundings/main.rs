@@ -8,6 +8,7 @@ mod failing;
 mod input;
 mod output;
 mod privilege;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let anyone = environment::tracer_bin_if_any().is_some();
     let root = anyone && environment::is_root();
     let trials = trials("input", input::facts(), anyone)
+        .chain(trials("replay", replay::facts(), anyone))
         .chain(trials("privilege", privilege::facts(), root))
         .chain(trials("output", output::facts(), root));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()

@@ -49,8 +49,22 @@ pub(super) fn claim(options: &Options) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Makes an empty file that is begun at this time, in nanoseconds since 1970.
+/// Makes an empty file that is begun at this time, in nanoseconds since 1970. Where there is one of that time, as in
+/// what was recorded by two boots, it is called by the next one.
 pub(super) fn begin(directory: &Path, unix_ns: i64) -> io::Result<PathBuf> {
+    const ATTEMPTS: i64 = 1000;
+    let mut later = 0;
+    loop {
+        match begin_as(directory, unix_ns.saturating_add(later)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && later < ATTEMPTS => {
+                later += 1;
+            }
+            begun => return begun,
+        }
+    }
+}
+
+fn begin_as(directory: &Path, unix_ns: i64) -> io::Result<PathBuf> {
     let time = Timestamp::from_nanosecond(unix_ns.into()).unwrap_or_default();
     let name = time.strftime("%Y%m%dT%H%M%S%.9fZ");
     let path = directory.join(format!("{PREFIX}{name}{SUFFIX}"));
@@ -174,6 +188,13 @@ mod tests {
         fs::write(directory.path().join("lock"), "").unwrap();
         fs::write(directory.path().join("history-x.corrupt"), "").unwrap();
         assert_eq!(files(directory.path()).unwrap(), [earlier, later]);
+    }
+
+    #[test]
+    fn two_files_of_one_time_have_two_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = [(); 3].map(|()| begin(directory.path(), 1_000).unwrap());
+        assert_eq!(files(directory.path()).unwrap(), paths);
     }
 
     #[test]
