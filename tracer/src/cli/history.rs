@@ -62,7 +62,7 @@ pub struct SpanArgs {
     /// Until when [default: now]
     #[arg(long, value_name = "TIME")]
     pub until: Option<Moment>,
-    /// In which directory the history is
+    /// In which directory the history is, or one file of it
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DIRECTORY)]
     pub history: PathBuf,
 }

@@ -45,6 +45,15 @@ impl LineError {
     }
 }
 
+impl From<std::str::Utf8Error> for LineError {
+    fn from(error: std::str::Utf8Error) -> Self {
+        Self::Json {
+            column: error.valid_up_to() + 1,
+            message: "expected UTF-8".to_owned(),
+        }
+    }
+}
+
 impl From<serde_json::Error> for LineError {
     fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();

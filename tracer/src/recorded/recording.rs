@@ -36,7 +36,7 @@ pub struct Recording {
 }
 
 /// A line while it becomes an item.
-struct Line<'d, 'a> {
+struct Parsed<'d, 'a> {
     document: &'d Document<'a>,
     action: Action,
     time: BootTime,
@@ -57,7 +57,9 @@ impl Recording {
         if line.trim_ascii_start().first() != Some(&b'{') {
             return Err(LineError::NoObject);
         }
-        let document: Document<'_> = serde_json::from_slice(line)?;
+        // At once: it costs more to check string by string.
+        let line = str::from_utf8(line)?;
+        let document: Document<'_> = serde_json::from_str(line)?;
         let action = Action::from_name(&document.event.action);
         let action = action.ok_or_else(|| {
             let names = Action::ALL.map(Action::name).join(", ");
@@ -76,7 +78,7 @@ impl Recording {
         };
         let told = (cause_of, cause.as_ref());
         let process = self.images.process(&document, told, &mut ids)?;
-        let line = Line {
+        let line = Parsed {
             document: &document,
             action,
             time: place.time,
@@ -87,7 +89,7 @@ impl Recording {
         self.item(line, place)
     }
 
-    fn item(&mut self, mut line: Line<'_, '_>, place: Place) -> Result<Item> {
+    fn item(&mut self, mut line: Parsed<'_, '_>, place: Place) -> Result<Item> {
         let (what, beyond) = self.what(&mut line)?;
         let process = line.process;
         self.origin.learn(
@@ -108,7 +110,7 @@ impl Recording {
         })
     }
 
-    fn what(&mut self, line: &mut Line<'_, '_>) -> Result<(What, Option<Beyond>)> {
+    fn what(&mut self, line: &mut Parsed<'_, '_>) -> Result<(What, Option<Beyond>)> {
         let what = match line.action {
             Action::ProcessFork => line.of_process(What::Forked)?,
             Action::ProcessExec => line.of_process(What::Executed)?,
@@ -134,7 +136,7 @@ impl Recording {
         Ok((what, None))
     }
 
-    fn opened(&mut self, line: &mut Line<'_, '_>) -> Result<(What, Option<Beyond>)> {
+    fn opened(&mut self, line: &mut Parsed<'_, '_>) -> Result<(What, Option<Beyond>)> {
         let connection = line.connection()?;
         let mut beyond = Beyond::default();
         for holder in &line.document.tracer.holders {
@@ -165,7 +167,7 @@ impl Recording {
         Ok((What::Opened(connection), Some(beyond)))
     }
 
-    fn flow(&mut self, line: &mut Line<'_, '_>) -> Result<(What, Option<Beyond>)> {
+    fn flow(&mut self, line: &mut Parsed<'_, '_>) -> Result<(What, Option<Beyond>)> {
         let connection = line.connection()?;
         let direction = connection.direction;
         let totals = connections::flow_totals(line.document, direction, line.time)?;
@@ -194,7 +196,7 @@ impl Recording {
     }
 }
 
-impl Line<'_, '_> {
+impl Parsed<'_, '_> {
     /// What only a process can do.
     fn of_process(&self, what: What) -> Result<What> {
         match self.process {

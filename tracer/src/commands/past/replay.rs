@@ -59,6 +59,7 @@ pub(in crate::commands) fn replay(
     // What looks at all events whatever is shown, such as detections, goes around these: it is a sink that hands on to
     // another one.
     let mut sinks = Sinks::open(args, surroundings, shown, &kept)?;
+    let is_silent = surroundings.stdout_is_terminal && sinks.write_to_stdout();
     let mut replay = Replay {
         filter: Filter {
             actions: all,
@@ -69,7 +70,7 @@ pub(in crate::commands) fn replay(
         about: None,
         time: BootTime(0),
         bad: Bad::default(),
-        is_silent: surroundings.stdout_is_terminal,
+        is_silent,
     };
     let fed = sources
         .into_iter()

@@ -40,6 +40,7 @@ pub(super) struct Sinks {
 /// Lines of events.
 struct Lines {
     out: BufWriter<Destination>,
+    to_stdout: bool,
     formats: LineFormat,
     format: Option<Box<dyn Format>>,
     filter: Filter,
@@ -82,6 +83,12 @@ impl Sinks {
                 .map(|path| Metrics::open(path, &args.metrics.processes, kept.clone()))
                 .transpose()?,
         })
+    }
+
+    /// Whether lines are shown where progress would be mixed with them, if stdout is a terminal.
+    pub(super) fn write_to_stdout(&self) -> bool {
+        let lines = self.lines.as_ref();
+        lines.is_some_and(|lines| lines.to_stdout)
     }
 
     /// Writes the rest. What failed first is told.
@@ -140,6 +147,7 @@ impl Lines {
         };
         Ok(Self {
             out: BufWriter::with_capacity(64 << 10, destination),
+            to_stdout: config.target == Target::Stdout,
             formats: config.format,
             format: None,
             filter,
