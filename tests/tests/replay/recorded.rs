@@ -262,7 +262,7 @@ fn a_lineage_or_a_cause_without_end_is_refused() {
             list.insert(0, list[0].clone());
         }
         let error = Recording::default().read(event.to_string().as_bytes());
-        let error = error.err().expect(pointer).to_string();
+        let error = error.expect_err(pointer).to_string();
         assert!(error.contains(words), "{error}");
     }
 }

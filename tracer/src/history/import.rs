@@ -196,3 +196,93 @@ impl Sink for Import {
         !self.is_failed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::BootTime;
+    use crate::history::reader::History;
+    use crate::history::samples;
+    use crate::history::window::Window;
+    use crate::identity::BootId;
+    use crate::observation::Fact;
+
+    /// When all of it happens.
+    const TIME: u64 = 100_000_000_000;
+
+    /// Imports an event for each of these.
+    fn imported(directory: &Path, abouts: &[About]) -> Result<(), ImportError> {
+        let mut import = Import::new(directory, Filter::default())?;
+        let image = samples::image(7, b"curl", b"curl\0", None);
+        for about in abouts {
+            import.begin(&Arc::new(about.clone()));
+            import.observe(&Observation {
+                time: BootTime(TIME),
+                fact: Fact::ProcessExecuted(&image),
+            });
+        }
+        import.close()
+    }
+
+    fn abouts(directory: &Path) -> Vec<About> {
+        History::open(directory, Window::ALL).unwrap().about()
+    }
+
+    #[test]
+    fn what_is_learned_of_a_host_later_stands_in_the_same_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = About {
+            netns: Some([(3, "blue".to_owned())].into()),
+            ..samples::about()
+        };
+        let mut second = first.clone();
+        second.users.insert(33, "www-data".to_owned());
+        second.hooks.connect = "fentry:tcp_connect".to_owned();
+        imported(directory.path(), &[first, second.clone()]).unwrap();
+        assert_eq!(abouts(directory.path()), [second]);
+    }
+
+    #[test]
+    fn each_boot_and_each_setting_of_the_clock_has_a_file_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = samples::about();
+        let set = About {
+            offset: first.offset + 1_000_000_000,
+            ..first.clone()
+        };
+        let mut booted = set.clone();
+        booted.host.boot_id = BootId([9; 16]);
+        // Of another boot, and of the same time.
+        imported(
+            directory.path(),
+            &[first.clone(), set.clone(), booted.clone()],
+        )
+        .unwrap();
+        assert_eq!(abouts(directory.path()), [first, set, booted]);
+    }
+
+    #[test]
+    fn a_second_host_ends_the_import_and_a_second_import_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = samples::about();
+        let mut second = first.clone();
+        second.host.name = "other".to_owned();
+        let result = imported(directory.path(), &[first.clone(), second]);
+        assert!(
+            matches!(result, Err(ImportError::Hosts { .. })),
+            "{result:?}"
+        );
+        assert_eq!(abouts(directory.path()), [first]);
+        let again = Import::new(directory.path(), Filter::default()).err();
+        assert!(matches!(again, Some(ImportError::Exists(_))), "{again:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_a_failure() {
+        let result = imported(Path::new("/proc/no"), &[samples::about()]);
+        assert!(
+            matches!(result, Err(ImportError::Incomplete { rows: 1, .. })),
+            "{result:?}"
+        );
+    }
+}

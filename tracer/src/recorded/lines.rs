@@ -52,7 +52,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line that is not empty. Of the last one the end may be missing.
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn read(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             self.line.clear();
             let limit = LINE_MAX as u64 + 1;
@@ -93,7 +93,7 @@ mod tests {
     fn lengths(input: &[u8]) -> Vec<(u64, Option<usize>)> {
         let mut lines = Lines::new(input);
         let mut lengths = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.read().unwrap() {
             let length = match line {
                 Line::Whole(line) => Some(line.len()),
                 Line::TooLong => None,

@@ -165,7 +165,7 @@ impl<S: Sink> Replay<'_, S> {
             if lines.may_wait() {
                 self.sinks.flush();
             }
-            let line = lines.next().map_err(|error| cannot_read(name, &error))?;
+            let line = lines.read().map_err(|error| cannot_read(name, &error))?;
             let Some(line) = line else { break };
             let item = match line {
                 Line::Whole(line) => self.recording.read(line),
