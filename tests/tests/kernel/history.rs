@@ -105,6 +105,7 @@ fn the_history_has_the_same_documents_as_the_output() {
         ));
     });
     let ended = tracer.stop(Signal::TERM);
+    expect_replay(&ended.events);
     for (subject, actions) in ASKED {
         let key = |event: &Value| match event.pointer("/tracer/connection_id") {
             Some(id) => id.to_string(),
@@ -152,6 +153,27 @@ fn the_history_has_the_same_documents_as_the_output() {
             assert_eq!(without(kept), without(event));
         }
         assert!(subject == "lookups" || !told.is_empty(), "{subject}");
+    }
+}
+
+/// Asserts that what a tracer has written is written again as it was.
+fn expect_replay(events: &[Event]) {
+    let directory = TempDir::new().expect("a temporary directory");
+    let path = directory.path().join("events");
+    let lines = events.iter().map(|event| format!("{}\n", event.json()));
+    fs::write(&path, lines.collect::<String>()).expect("the directory is writable");
+    let mut command = Command::new(environment::tracer_bin());
+    command
+        .args(["replay", utf8(&path), "-o", "json"])
+        .stdout(Stdio::piped());
+    let finished = command::run(&mut command);
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let replayed = finished.stdout.lines();
+    let replayed = replayed.map(|line| serde_json::from_str(line).expect("a line is an object"));
+    let replayed: Vec<Value> = replayed.collect();
+    assert_eq!(replayed.len(), events.len());
+    for (replayed, event) in replayed.iter().zip(events) {
+        assert_eq!(replayed, event.json());
     }
 }
 
