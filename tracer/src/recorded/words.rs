@@ -279,3 +279,107 @@ pub(super) fn opening(hook: &str, protocol: Protocol) -> (Opening, Option<bool>)
         _ => (Opening::Connect, None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::RawFamily;
+    use crate::observation::ConnState;
+
+    #[test]
+    fn each_hook_shows_what_it_is_attached_for() {
+        let tcp = [
+            ("fentry:tcp_connect", Opening::Connect, None),
+            ("tp_btf:inet_sock_set_state", Opening::State, None),
+            ("iter:task_file", Opening::Inventory, None),
+            ("kprobe:security_sock_graft", Opening::Accept, None),
+            ("kretprobe:inet_csk_accept", Opening::Accept, None),
+            (
+                "tracepoint:syscalls/sys_exit_accept",
+                Opening::AcceptExit,
+                None,
+            ),
+            ("cgroup:getpeername6", Opening::PeerName, Some(true)),
+            ("fexit:tcp_v4_connect", Opening::ConnectError, Some(false)),
+            ("cgroup:connect6", Opening::Attempt, Some(true)),
+            ("nothing", Opening::Connect, None),
+        ];
+        for (hook, shown, family) in tcp {
+            assert_eq!(opening(hook, Protocol::TCP), (shown, family), "{hook}");
+        }
+        let datagrams = [
+            ("fentry:ip6_send_skb", Opening::DatagramSent, Some(true)),
+            ("kprobe:skb_consume_udp", Opening::DatagramReceived, None),
+            ("cgroup:skb_egress", Opening::DatagramSent, None),
+            ("cgroup:skb_ingress", Opening::DatagramReceived, None),
+        ];
+        for (hook, shown, family) in datagrams {
+            assert_eq!(opening(hook, Protocol::UDP), (shown, family), "{hook}");
+        }
+        let packets = [
+            ("kretprobe:raw_sendmsg", Opening::PacketWritten, Some(false)),
+            (
+                "fentry:ip_push_pending_frames",
+                Opening::PacketSent,
+                Some(false),
+            ),
+            ("fentry:skb_free_datagram", Opening::PacketReceived, None),
+            ("cgroup:skb_egress", Opening::PacketSent, None),
+            ("cgroup:skb_ingress", Opening::PacketReceived, None),
+        ];
+        for (hook, shown, family) in packets {
+            assert_eq!(opening(hook, Protocol(1)), (shown, family), "{hook}");
+        }
+    }
+
+    #[test]
+    fn words_and_numbers_come_back() {
+        for &state in ConnState::VALUES {
+            assert_eq!(
+                word("state", names::state(state), names::state).ok(),
+                Some(state)
+            );
+        }
+        for &family in RawFamily::VALUES {
+            let name = names::raw_family(family);
+            assert_eq!(word("family", name, names::raw_family).ok(), Some(family));
+        }
+        let error = word("type", "seqpacket", names::raw_type).err();
+        let error = error.map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("type is not one of raw, dgram, packet")
+        );
+        for number in (0..=300).chain([32_768, 65_280, 65_535]) {
+            let name = type_name(number);
+            assert_eq!(record_type("type", &name).ok(), Some(number), "{name}");
+            assert_eq!(class(&class_name(number)).ok(), Some(number));
+            assert_eq!(response_code(&code_name(number)).ok(), Some(number));
+        }
+        for wrong in ["", "TYPE", "TYPE+1", "TYPE65536", "A ", "a"] {
+            assert!(record_type("type", wrong).is_err(), "{wrong:?}");
+        }
+        for (name, number) in [("SIGKILL", 9), ("34", 34), ("64", 64)] {
+            assert_eq!(signal(name).ok(), Some(number));
+        }
+        for wrong in ["0", "128", "", "-9", "SIGNAL"] {
+            assert!(signal(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_outputs_print_as_it_is_must_be_printable() {
+        for (text, is_plain, is_printable) in [
+            ("ring", true, true),
+            (r"a\.b", false, true),
+            ("\"v=spf1\"", false, true),
+            ("cut…", false, true),
+            ("\u{1b}[2J", false, false),
+            ("é", false, false),
+        ] {
+            assert_eq!(plain("it", text).is_ok(), is_plain, "{text}");
+            assert_eq!(printable("it", text).is_ok(), is_printable, "{text}");
+        }
+        assert!(plain("it", &"x".repeat(129)).is_err());
+    }
+}
