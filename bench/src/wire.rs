@@ -212,7 +212,9 @@ pub(crate) fn exec(time: u64, task: Task, path: &[u8], cwd: &[u8], args: &[u8]) 
         script_len: 0,
         args_len: length(args),
         flags: 0,
-        padding: 0,
+        input: 0,
+        output: 0,
+        stream_ports: 0,
     });
     record.extend_from_slice(path);
     record.extend_from_slice(cwd);

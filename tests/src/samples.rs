@@ -1,6 +1,7 @@
 //! One observation of every kind, fixed in every detail, for goldens, schemas and measurements.
 
 mod connections;
+mod detections;
 mod hellos;
 mod lookups;
 mod processes;
@@ -9,6 +10,7 @@ mod raw_sockets;
 use std::sync::Arc;
 
 use tracer::clock::WallOffset;
+use tracer::detect::Detection;
 use tracer::dns::Lookup;
 use tracer::event::{BootTime, Errno, FlowTotals, RawSocket, Totals};
 use tracer::host::Host;
@@ -82,6 +84,7 @@ pub struct Samples {
     raw_sockets: [RawSocket; 3],
     lookups: [Lookup; 4],
     hellos: [ClientHello; 3],
+    detections: [Detection; 2],
     /// One without an owner, and one whose destination is named by nobody but its own client.
     greeted: [Connection; 2],
 }
@@ -112,6 +115,7 @@ impl Default for Samples {
             raw_sockets: raw_sockets::all(),
             lookups: lookups::all(),
             hellos: hellos::all(),
+            detections: detections::all(),
             greeted: [hellos::unowned(), hellos::named()],
             flows: flows(),
         }
@@ -128,7 +132,8 @@ impl Samples {
             .chain(self.socket_facts())
             .chain(self.lookup_facts())
             .chain(self.flow_facts())
-            .chain(self.hello_facts());
+            .chain(self.hello_facts())
+            .chain(self.detection_facts());
         let timed = |(index, fact)| Observation {
             time: time(index),
             fact,
@@ -295,6 +300,22 @@ impl Samples {
                 },
                 new: first,
                 duration_ns: Some(0),
+            },
+        ]
+    }
+
+    fn detection_facts(&self) -> Vec<Fact<'_>> {
+        let [contact, process] = &self.detections;
+        vec![
+            Fact::Detected {
+                detection: contact,
+                connection: Some(&self.egress),
+                process: Some(&self.curl),
+            },
+            Fact::Detected {
+                detection: process,
+                connection: None,
+                process: Some(&self.awkward),
             },
         ]
     }

@@ -324,6 +324,10 @@ pub const EXEC_UNUSED_ROOM: u32 = 2048;
 /// [`Exec::flags`]: neither user is root, and there are permitted capabilities that are not ambient: only
 /// the file can have given them.
 pub const EXEC_CAPABILITIES: u32 = 4096;
+/// Standard input is a pipe; standard output is, one bit further.
+pub const EXEC_STREAM_PIPE: u32 = 8192;
+/// Standard input is a socket; standard output is, one bit further.
+pub const EXEC_STREAM_SOCKET: u32 = 32_768;
 
 /// Longest path in an [`Exec`], in bytes, without its separators at either end.
 pub const EXEC_PATH_MAX: usize = 4096;
@@ -375,6 +379,10 @@ pub struct Exec {
     pub membership: Membership,
     /// What it runs.
     pub file: File,
+    /// Standard input: of a pipe its inode number, of a socket its address in the kernel, else 0.
+    pub input: u64,
+    /// Standard output, likewise.
+    pub output: u64,
     /// Length of the path, in bytes.
     pub path_len: u16,
     /// Length of the working directory, in bytes.
@@ -385,8 +393,9 @@ pub struct Exec {
     pub args_len: u16,
     /// The `EXEC_*` bits.
     pub flags: u32,
-    /// Always zero.
-    pub padding: u32,
+    /// Both ports of the socket that is a stream: the peer's, in network byte order, and its own << 16. The input's, if
+    /// both streams are sockets.
+    pub stream_ports: u32,
 }
 
 /// The last thread of a process ended.
@@ -628,6 +637,6 @@ const _: () = {
     assert!(size_of::<Reset>() == 24);
     assert!(size_of::<Fork>() == 136);
     assert!(size_of::<File>() == 48);
-    assert!(size_of::<Exec>() == 184);
+    assert!(size_of::<Exec>() == 200);
     assert!(size_of::<Exit>() == 80);
 };

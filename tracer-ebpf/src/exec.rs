@@ -31,7 +31,7 @@ use crate::{
         membership,
         path::{COMPONENT_MAX, PATHS_MASK, Path, bounded},
         source::read_remote,
-        task,
+        streams, task,
     },
     ring,
 };
@@ -125,7 +125,7 @@ unsafe fn tell(task: Direct, binprm: Direct, scratch: *mut Scratch) -> Option<()
         membership::fill(task, &raw mut (*exec).membership);
         file::fill(inode, &raw mut (*exec).file)?;
         (*exec).flags = privileges(task, binprm, inode)?;
-        (*exec).padding = 0;
+        streams::fill(task, exec);
         if file::is_in_upper_layer(inode) {
             (*exec).flags |= EXEC_UPPER_LAYER;
         }

@@ -13,6 +13,8 @@ use crate::cli::{
     CaptureArgs, Color, FileArgs, Group, HashLimit, HistoryArgs, KeepIn, MetricsArgs,
     MetricsListen, OutputArgs, OutputFormat, RunArgs, TraceArgs,
 };
+use crate::configuration::{Configuration, ConfigurationError};
+use crate::detect::settings::Settings;
 use crate::file::examiner;
 use crate::filter::Filter;
 use crate::history::store;
@@ -40,6 +42,8 @@ pub struct Config {
     pub metrics: Option<MetricsConfig>,
     /// What is kept on disk; `None` if nothing.
     pub history: Option<store::Options>,
+    /// What is looked for; `None` if nothing.
+    pub detect: Option<DetectConfig>,
     /// Where other commands can ask; `None` if nowhere.
     pub socket: Option<SocketConfig>,
     /// What is shown, but for the tracer itself, which only knows itself once it runs.
@@ -81,6 +85,15 @@ pub struct MetricsConfig {
     pub processes: Vec<String>,
 }
 
+/// What is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectConfig {
+    /// The file that says so, to be read again; `None` is the one at the default place.
+    pub file: Option<PathBuf>,
+    /// What it says.
+    pub settings: Settings,
+}
+
 /// Where other commands can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketConfig {
@@ -115,21 +128,27 @@ impl Surroundings {
 
 impl Config {
     /// What `run` does.
-    pub fn of_run(args: RunArgs, surroundings: Surroundings) -> Self {
-        Self {
+    pub fn of_run(args: RunArgs, surroundings: Surroundings) -> Result<Self, ConfigurationError> {
+        let configuration = Configuration::load(args.config.as_deref())?;
+        let detect = DetectConfig {
+            file: args.config,
+            settings: configuration.detect,
+        };
+        Ok(Self {
             capture: capture(&args.capture),
             secrets: args.mask.resolve(),
             output: OutputConfig::resolve(&args.output, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: history(args.history),
+            detect: (!args.no_detect).then_some(detect),
             socket: socket(args.socket, args.socket_group),
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
             comparison: args.capture.comparison,
             timeout: None,
             command: Vec::new(),
-        }
+        })
     }
 
     /// What `trace` does.
@@ -141,6 +160,7 @@ impl Config {
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: None,
+            detect: None,
             socket: None,
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),
@@ -266,7 +286,7 @@ mod tests {
     fn config(arguments: &[&str], surroundings: Surroundings) -> Config {
         let arguments = ["tracer"].iter().chain(arguments);
         match Cli::try_parse_from(arguments).unwrap().command {
-            Command::Run(args) => Config::of_run(args, surroundings),
+            Command::Run(args) => Config::of_run(args, surroundings).unwrap(),
             Command::Trace(args) => Config::of_trace(args, surroundings),
             other => panic!("{other:?}"),
         }

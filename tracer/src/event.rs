@@ -10,7 +10,7 @@ mod socket;
 pub use datagram::{DnsPayload, Flow, FlowKey, FlowTotals, RawFamily, RawSocket, RawType};
 pub use process::{
     CgroupId, Exec, FileId, FileStatus, FileVersion, Membership, Name, Privileges, ProcessKey,
-    RootId, Session, Task, Tty,
+    RootId, Session, Stream, Task, Tty,
 };
 pub use socket::{
     AcceptSeen, Close, Endpoints, Errno, ExaminedSocket, HeldSocket, HelloPayload, Protocol,

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::detect::Detection;
 use crate::dns::Lookup;
 use crate::dns::names::Domain;
 use crate::event::{
@@ -269,6 +270,15 @@ pub enum Fact<'a> {
         /// Its owner, as it is now or was at its exit.
         process: Option<&'a Arc<Image>>,
     },
+    /// A rule matched.
+    Detected {
+        /// Which, and why.
+        detection: &'a Detection,
+        /// The contact that made it clear, if it was one.
+        connection: Option<&'a Connection>,
+        /// Whom it is about, as it was then.
+        process: Option<&'a Arc<Image>>,
+    },
     /// Something was lost.
     Lost(Loss),
 }
@@ -290,7 +300,8 @@ impl<'a> Fact<'a> {
             | Fact::DatagramFlow { process, .. }
             | Fact::SocketOpened { process, .. }
             | Fact::Lookup { process, .. }
-            | Fact::ClientHello { process, .. } => process,
+            | Fact::ClientHello { process, .. }
+            | Fact::Detected { process, .. } => process,
             Fact::Lost(_) => None,
         }
     }
@@ -306,7 +317,7 @@ impl<'a> Fact<'a> {
             | Fact::ListenOpened { connection, .. }
             | Fact::ListenClosed { connection, .. }
             | Fact::DatagramFlow { connection, .. } => Some(connection),
-            Fact::ClientHello { connection, .. } => connection,
+            Fact::ClientHello { connection, .. } | Fact::Detected { connection, .. } => connection,
             Fact::ProcessForked(_)
             | Fact::ProcessExecuted(_)
             | Fact::ProcessExited { .. }

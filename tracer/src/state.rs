@@ -206,7 +206,8 @@ impl State {
                 });
             }
             EventKind::Exec(exec) => {
-                let image = self.processes.exec(time, exec);
+                let over = self.connections.over(&exec.streams);
+                let image = self.processes.exec(time, exec, over);
                 sink.observe(&Observation {
                     time,
                     fact: Fact::ProcessExecuted(image),

@@ -15,6 +15,11 @@ use std::path::{Path, PathBuf};
 
 use scenario::{Scenario, Step};
 use text::Transcript;
+use tracer::detect::Engine;
+use tracer::detect::settings::Settings;
+use tracer::detect::sink::Detecting;
+use tracer::event::ProcessKey;
+use tracer::filter::Filter;
 use tracer::process::inventory::ExistingProcess;
 use tracer::state::State;
 
@@ -65,7 +70,13 @@ fn check(file: &Path, bless: bool) -> Option<String> {
 
 fn replay(scenario: &Scenario, inventory: &[ExistingProcess]) -> String {
     let mut state = State::new(scenario.limits);
-    let mut transcript = Transcript::default();
+    let settings = Settings::default().check().unwrap();
+    let engine = scenario.detect.then(|| Engine::new(settings));
+    let all = Filter::hiding(ProcessKey {
+        tgid: 0,
+        start_ns: 0,
+    });
+    let mut transcript = Detecting::new(Transcript::default(), engine, all);
     for (id, path) in &scenario.cgroups {
         state.cgroup(*id, path);
     }
@@ -76,12 +87,13 @@ fn replay(scenario: &Scenario, inventory: &[ExistingProcess]) -> String {
             Step::Advance(time) => {
                 state.advance(*time, &mut transcript);
                 state.settle(*time, usize::MAX, &mut transcript);
+                transcript.advance(*time);
             }
             Step::Compare(snapshot) => state.compare(snapshot.clone()),
         }
     }
     state.drain(&mut transcript);
-    transcript.end(&state.counters())
+    transcript.into_inner().end(&state.counters())
 }
 
 /// Every order of a small inventory, and the reverse of a large one.

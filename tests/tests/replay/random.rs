@@ -392,7 +392,7 @@ impl Sink for Judge {
             Fact::Lookup {
                 lookup, process, ..
             } => self.lookup(lookup, *process),
-            Fact::ProcessExited { .. } | Fact::Lost(_) => {}
+            Fact::ProcessExited { .. } | Fact::Detected { .. } | Fact::Lost(_) => {}
             Fact::ClientHello {
                 connection,
                 process,

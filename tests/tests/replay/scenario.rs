@@ -4,6 +4,7 @@
 //! existing-cgroup CGROUP PATH         was there at the start
 //! existing PID NAME PARENT            in the start inventory; PARENT may be `-`; `reaper`, `start=`
 //! processes-at-most COUNT             how many the table takes
+//! detect                              detectors look at what happens
 //! inventory-at TIME                   when the inventory was taken; 0ms unless told
 //! TIME fork PARENT CHILD              the child starts at TIME
 //! TIME exec PID PATH ARGUMENT…        the name becomes the last part of the path
@@ -36,7 +37,8 @@
 //!
 //! An end that the kernel has cleared is `-`. Options of a PID: `comm=`, `start=` (a time), `euid=`,
 //! `tid=`, `ids-only`; the first three are remembered for the PID. Of `existing`, `fork` and `exec`:
-//! `cgroup=`, which is remembered too. Of ends: `netns=`, `mapped`.
+//! `cgroup=`, which is remembered too. Of `exec`: `input=`, `output=`, either `pipe:NUMBER` or `SOCKET:OWN-PORT:PEERS-PORT`;
+//! `memfd`, `deleted`. Of ends: `netns=`, `mapped`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -47,7 +49,7 @@ use crate::dns;
 use crate::hello;
 use tracer::event::{
     AcceptSeen, BootTime, CgroupId, Close, Endpoints, Errno, Event, EventKind, ExaminedSocket,
-    Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Subflow, Task,
+    Exec, HeldSocket, Membership, Name, ProcessKey, SocketId, SocketMoment, Stream, Subflow, Task,
     TcpState, Totals,
 };
 use tracer::process::image::Program;
@@ -92,6 +94,8 @@ pub(crate) struct Scenario {
     pub(crate) inventory_at: BootTime,
     /// How large the tables may grow.
     pub(crate) limits: Limits,
+    /// Whether detectors look at what happens.
+    pub(crate) detect: bool,
     /// What comes after it.
     pub(crate) steps: Vec<Step>,
 }
@@ -114,6 +118,7 @@ pub(crate) fn parse(text: &str) -> Result<Scenario, String> {
         cgroups: Vec::new(),
         inventory_at: BootTime(0),
         limits: Limits::default(),
+        detect: false,
         steps: Vec::new(),
     };
     for (number, line) in text.lines().enumerate() {
@@ -149,7 +154,7 @@ pub(crate) struct Words<'a> {
     options: Vec<&'a str>,
 }
 
-const FLAGS: [&str; 16] = [
+const FLAGS: [&str; 18] = [
     "ids-only",
     "mapped",
     "no-totals",
@@ -166,6 +171,8 @@ const FLAGS: [&str; 16] = [
     "tc",
     "encrypted",
     "wrong",
+    "memfd",
+    "deleted",
 ];
 
 impl<'a> Words<'a> {
@@ -263,6 +270,7 @@ impl Reader {
                 scenario.limits.processes =
                     count.parse().map_err(|_| format!("no number: {count}"))?;
             }
+            "detect" => scenario.detect = true,
             "inventory-at" => scenario.inventory_at = time(words.next()?)?,
             at => {
                 let time = time(at)?;
@@ -509,6 +517,12 @@ impl Reader {
         Ok(Exec {
             args: args.leak(),
             membership: membership(cgroup),
+            streams: [
+                stream(words.option("input"))?,
+                stream(words.option("output"))?,
+            ],
+            memfd: words.flag("memfd"),
+            deleted: words.flag("deleted"),
             ..Exec::of(task, components.leak())
         })
     }
@@ -646,6 +660,21 @@ fn socket_id(socket: &str) -> Result<SocketId, String> {
         .strip_prefix('s')
         .ok_or(format!("{socket} is no socket"))?;
     Ok(SocketId(self::number(number)?))
+}
+
+/// `pipe:7`, or `s1:990:7000`.
+fn stream(text: Option<&str>) -> Result<Stream, String> {
+    let Some((kind, rest)) = text.map(|text| text.split_once(':').unwrap_or((text, ""))) else {
+        return Ok(Stream::Other);
+    };
+    if kind == "pipe" {
+        return number(rest).map(Stream::Pipe);
+    }
+    let (own, peer) = rest.split_once(':').ok_or(format!("{kind} has no ports"))?;
+    Ok(Stream::Socket(
+        socket_id(kind)?,
+        [number(own)?, number(peer)?],
+    ))
 }
 
 fn errno(name: &str) -> Result<Errno, String> {

@@ -260,6 +260,22 @@ impl Transcript {
                 let said = hello::write(hello);
                 format!("hello on {connection}{said}{}", lineage(*process))
             }
+            Fact::Detected {
+                detection,
+                connection,
+                process,
+            } => {
+                let about = connection.map(|connection| self.connection(connection));
+                let about = about.map(|about| format!(" | {about}")).unwrap_or_default();
+                format!(
+                    "DETECTED {} ({}): {} | of {}{about}{}",
+                    detection.rule.id,
+                    detection.severity.name(),
+                    detection.explanation,
+                    detection.evidence_total,
+                    lineage(*process)
+                )
+            }
             Fact::Lost(loss) => {
                 let unit = match loss.unit {
                     LossUnit::Record => "record",

@@ -12,6 +12,7 @@ pub(crate) mod path;
 pub(crate) mod skb;
 pub(crate) mod sock;
 pub(crate) mod source;
+pub(crate) mod streams;
 pub(crate) mod syscall;
 pub(crate) mod task;
 

@@ -16,6 +16,7 @@ mod ss;
 mod tree;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -77,6 +78,12 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Tell what this kernel offers, which hook serves each moment, and what is lost
     Doctor(DoctorArgs),
+    /// List the rules by which detections are made, or explain one
+    #[command(subcommand)]
+    Detect(DetectCommand),
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print the JSON Schema of the events
     Schema,
     /// Print a completion script for a shell
@@ -125,12 +132,46 @@ pub struct RunArgs {
     /// What to keep.
     #[command(flatten)]
     pub history: HistoryArgs,
+    /// Which configuration to read; what is wrong in it is told, and nothing begins [default: /etc/tracer/tracer.toml,
+    /// if it is there]
+    #[arg(long, value_name = "FILE", help_heading = "Detections")]
+    pub config: Option<PathBuf>,
+    /// Make no detections, whatever the configuration says
+    #[arg(long, help_heading = "Detections")]
+    pub no_detect: bool,
     /// What not to show of it.
     #[command(flatten)]
     pub mask: MaskArgs,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// What `detect` does.
+#[derive(Debug, Subcommand)]
+pub enum DetectCommand {
+    /// List the rules
+    List,
+    /// Say what a rule means, how it decides, and what it is set to
+    Explain {
+        /// Which, by its ID
+        #[arg(value_name = "RULE")]
+        rule: String,
+        /// Which configuration to read [default: /etc/tracer/tracer.toml, if it is there]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// What `config` does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether a configuration is right, and if not, where it is wrong
+    Check {
+        /// Which [default: /etc/tracer/tracer.toml]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `trace`.
@@ -251,7 +292,7 @@ pub fn shell(name: &str) -> Option<Shell> {
     Shell::from_str(name, false).ok()
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: jiff::Span = text
         .parse()
         .map_err(|_| "not a time such as 30s, 5m, 1h30m or 7d".to_owned())?;

@@ -18,8 +18,10 @@ use tokio::{
 
 use super::launch::{self, Launched};
 use crate::{
-    clock::WallOffset,
-    config::{Config, SocketConfig},
+    clock::{self, WallOffset},
+    config::{Config, DetectConfig, SocketConfig},
+    configuration::Configuration,
+    detect::{Engine, sink::Detecting},
     event::{Close, ProcessKey, SocketId, Transport},
     failure::Failure,
     file::examiner::ExaminerSink,
@@ -161,9 +163,9 @@ async fn trace(config: Config) -> Result<(), Failure> {
     }
     let launched = Launched::start(&config.command, &mut session)?;
     if let Some(launched) = &launched {
-        session.pipeline.sinks().show_only(launched.key());
+        show_only(session.pipeline.sinks(), launched.key());
     }
-    session.pipeline.sinks().lines.release();
+    session.pipeline.sinks().inner().lines.release();
     tell_ready(&session);
     if let Some(launched) = launched {
         ends.command = Some(launched.release()?);
@@ -172,11 +174,6 @@ async fn trace(config: Config) -> Result<(), Failure> {
         server.readiness().ready();
     }
 
-    let rounds = Rounds {
-        tick: 0,
-        comparison: config.comparison.as_secs().max(1),
-        samples: server.is_some(),
-    };
     let ended = run(
         &mut session,
         &mut ends,
@@ -184,7 +181,7 @@ async fn trace(config: Config) -> Result<(), Failure> {
         &mut local,
         &metrics,
         &offset,
-        rounds,
+        &config,
     )
     .await;
     drop(local);
@@ -195,7 +192,7 @@ async fn trace(config: Config) -> Result<(), Failure> {
     if let Some(server) = server {
         server.stop(Duration::from_millis(200)).await;
     }
-    if let Ok(sinks) = sinks {
+    if let Ok(sinks) = sinks.map(Detecting::into_inner) {
         sinks.lines.close();
         if let Some(history) = sinks.history {
             history.close(FINISH);
@@ -206,14 +203,19 @@ async fn trace(config: Config) -> Result<(), Failure> {
 
 /// The loop: records as they come, a tick a second, and whatever ends it.
 async fn run(
-    session: &mut Session<Sinks>,
+    session: &mut Session<Detecting<Sinks>>,
     ends: &mut Ends,
     writer: &mut Writer,
     local: &mut Option<local::server::Server>,
     metrics: &Metrics,
     offset: &WallOffset,
-    mut rounds: Rounds,
+    config: &Config,
 ) -> Result<(), Failure> {
+    let mut rounds = Rounds {
+        tick: 0,
+        comparison: config.comparison.as_secs().max(1),
+        samples: config.metrics.is_some(),
+    };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -232,7 +234,10 @@ async fn run(
                 let _ = ask.reply.send(told);
             }
             ended = writer.ended() => return ended.map_err(Failure::failed),
-            reason = ends.next() => return reason,
+            next = ends.next() => match next {
+                Next::End(reason) => return reason,
+                Next::Reload => reload(session, config.detect.as_ref()),
+            },
         }
     }
 }
@@ -288,8 +293,9 @@ async fn next(local: &mut Option<local::server::Server>) -> Option<local::server
     }
 }
 
-fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> {
+fn tick(session: &mut Session<Detecting<Sinks>>, metrics: &Metrics) -> Result<(), Failure> {
     tell_history_losses(session);
+    session.pipeline.sinks().advance(clock::boot_time());
     let counters = session.pipeline.tick().map_err(|error| {
         Failure::failed(format_args!(
             "cannot read the kernel programs' counters: {error}"
@@ -300,11 +306,12 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
         session
             .pipeline
             .sinks()
+            .inner()
             .lines
             .shed_total()
             .load(Ordering::Relaxed),
     );
-    if let Some(files) = &session.pipeline.sinks().files {
+    if let Some(files) = &session.pipeline.sinks().inner().files {
         metrics.files_examined(files.counts());
     }
     for runs in session.pipeline.losses().runs() {
@@ -313,8 +320,8 @@ fn tick(session: &mut Session<Sinks>, metrics: &Metrics) -> Result<(), Failure> 
     Ok(())
 }
 
-fn tell_history_losses(session: &mut Session<Sinks>) {
-    let history = session.pipeline.sinks().history.as_mut();
+fn tell_history_losses(session: &mut Session<Detecting<Sinks>>) {
+    let history = session.pipeline.sinks().inner().history.as_mut();
     if let Some(loss) = history.and_then(HistorySink::take_loss) {
         session.pipeline.lost(loss);
     }
@@ -330,7 +337,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn take(&mut self, session: &mut Session<Sinks>, metrics: &Metrics) {
+    fn take(&mut self, session: &mut Session<Detecting<Sinks>>, metrics: &Metrics) {
         let every = |ticks: u64| self.tick > 0 && self.tick.is_multiple_of(ticks);
         if self.tick == FIRST_COMPARISON || every(self.comparison) {
             // Where the iterators are refused, the start has said so.
@@ -345,7 +352,7 @@ impl Rounds {
 
 /// Adds to the metrics what open connections have carried so far. Where the iterator is refused, the
 /// bytes are counted when connections close.
-fn sample(session: &mut Session<Sinks>, metrics: &Metrics) {
+fn sample(session: &mut Session<Detecting<Sinks>>, metrics: &Metrics) {
     let own_key = Some(session.own_key);
     let open = session.pipeline.state().open_connections();
     let mut open = open
@@ -375,7 +382,7 @@ fn sinks(
     mut metrics: MetricsSink,
     mut files: Option<ExaminerSink>,
     mut history: Option<HistorySink>,
-) -> Sinks {
+) -> Detecting<Sinks> {
     // Until the command's process is known, nobody's events are shown.
     let scope = Filter {
         hidden: (!config.include_self).then_some(facts.own_key),
@@ -393,17 +400,20 @@ fn sinks(
     if let Some(history) = &mut history {
         history.filter_mut().clone_from(&scope);
     }
-    *metrics.filter_mut() = scope;
+    *metrics.filter_mut() = scope.clone();
     let mut lines = config
         .output
         .sink(context(facts.hooks, offset), filter, chunks);
     lines.hold();
-    Sinks {
+    let sinks = Sinks {
         lines,
         metrics,
         files,
         history,
-    }
+    };
+    let detect = config.detect.as_ref();
+    let engine = detect.map(|detect| Engine::new(detect.settings.clone()));
+    Detecting::new(sinks, engine, scope)
 }
 
 fn context(hooks: HookNames, offset: &WallOffset) -> Context {
@@ -416,13 +426,14 @@ fn context(hooks: HookNames, offset: &WallOffset) -> Context {
     }
 }
 
-impl Sinks {
-    fn show_only(&mut self, tree: ProcessKey) {
-        self.lines.filter_mut().only_tree = Some(tree);
-        self.metrics.filter_mut().only_tree = Some(tree);
-        if let Some(files) = &mut self.files {
-            files.filter_mut().only_tree = Some(tree);
-        }
+/// From now on only what a command does is told.
+fn show_only(sinks: &mut Detecting<Sinks>, tree: ProcessKey) {
+    sinks.filter_mut().only_tree = Some(tree);
+    let sinks = sinks.inner();
+    sinks.lines.filter_mut().only_tree = Some(tree);
+    sinks.metrics.filter_mut().only_tree = Some(tree);
+    if let Some(files) = &mut sinks.files {
+        files.filter_mut().only_tree = Some(tree);
     }
 }
 
@@ -445,7 +456,7 @@ fn start_failure(error: StartError) -> Failure {
 }
 
 /// Remarks, and then the one line that scripts wait for.
-fn tell_ready(session: &Session<Sinks>) {
+fn tell_ready(session: &Session<Detecting<Sinks>>) {
     let mut text = String::new();
     for remark in &session.remarks {
         text += &format!("tracer: note: {remark}\n");
@@ -467,9 +478,34 @@ fn tell_ready(session: &Session<Sinks>) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// What ends a run.
+/// Reads the configuration again. A wrong one changes nothing.
+fn reload(session: &mut Session<Detecting<Sinks>>, detect: Option<&DetectConfig>) {
+    let (Some(detect), Some(engine)) = (detect, session.pipeline.sinks().engine()) else {
+        return;
+    };
+    let told = match Configuration::load(detect.file.as_deref()) {
+        Ok(configuration) => {
+            engine.configure(configuration.detect);
+            "the configuration was read again".to_owned()
+        }
+        Err(error) => format!("{error}; the configuration stays as it was"),
+    };
+    // Where stderr is closed, nobody waits for it.
+    let _ = writeln!(io::stderr(), "tracer: note: {told}");
+}
+
+/// What interrupts a run.
+enum Next {
+    /// It is over; an error is a command that could not be run.
+    End(Result<(), Failure>),
+    /// The configuration is to be read again.
+    Reload,
+}
+
+/// What ends a run, or interrupts it.
 struct Ends {
     interrupt: Signal,
+    hangup: Signal,
     terminate: Signal,
     child: Signal,
     timeout: Option<Instant>,
@@ -480,6 +516,7 @@ impl Ends {
     fn install(timeout: Option<Duration>) -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             child: signal(SignalKind::child())?,
             timeout: timeout.map(|timeout| Instant::now() + timeout),
@@ -487,8 +524,8 @@ impl Ends {
         })
     }
 
-    /// Waits for the first of them. An error is a command that could not be run.
-    async fn next(&mut self) -> Result<(), Failure> {
+    /// Waits for the first of them.
+    async fn next(&mut self) -> Next {
         loop {
             let timeout = async {
                 match self.timeout {
@@ -497,14 +534,15 @@ impl Ends {
                 }
             };
             tokio::select! {
-                _ = self.interrupt.recv() => return Ok(()),
-                _ = self.terminate.recv() => return Ok(()),
-                () = timeout => return Ok(()),
+                _ = self.interrupt.recv() => return Next::End(Ok(())),
+                _ = self.terminate.recv() => return Next::End(Ok(())),
+                _ = self.hangup.recv() => return Next::Reload,
+                () = timeout => return Next::End(Ok(())),
                 _ = self.child.recv() => {
                     if let Some(command) = &mut self.command
                         && let Ok(Some(status)) = command.try_wait()
                     {
-                        return launch::judge(status);
+                        return Next::End(launch::judge(status));
                     }
                 }
             }
@@ -517,7 +555,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::clock;
     use crate::event::FileVersion;
     use crate::file::examiner::Options;
     use crate::observation::Fact;

@@ -3,6 +3,7 @@
 mod alone;
 mod completions;
 mod decode_id;
+mod detect;
 mod doctor;
 pub mod launch;
 mod live;
@@ -24,7 +25,10 @@ use crate::failure::Failure;
 pub fn execute(command: Command) -> Result<(), Failure> {
     let surroundings = Surroundings::of_process();
     match command {
-        Command::Run(args) => live::live(Config::of_run(args, surroundings)),
+        Command::Run(args) => {
+            let config = Config::of_run(args, surroundings).map_err(detect::failure)?;
+            live::live(config)
+        }
         Command::Trace(args) => live::live(Config::of_trace(args, surroundings)),
         Command::Ss(args) => ss::ss(&args),
         Command::Tree(args) => tree::tree(&args, surroundings),
@@ -35,6 +39,8 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Report(args) => past::report::report(&args),
         Command::Replay(args) => past::replay::replay(&args, surroundings),
         Command::Doctor(args) => doctor::doctor(&capture(&args.capture), args.output, surroundings),
+        Command::Detect(command) => print(detect::detect(&command)?.as_bytes()),
+        Command::Config(command) => print(detect::config(&command)?.as_bytes()),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),
         Command::Man => print(&man::man()?),

@@ -22,11 +22,11 @@ use super::peers::{Flow, Peers};
 use super::sockets::Sockets;
 use crate::arena::Handle;
 use crate::dns::names::Names;
-use crate::event::{BootTime, Close, Endpoints, SocketId};
+use crate::event::{BootTime, Close, Endpoints, SocketId, Stream};
 use crate::observation::{
     Connection, ConnectionId, Direction, Fact, Loss, LossUnit, Observation, Sink,
 };
-use crate::process::image::{Image, Provenance};
+use crate::process::image::{Image, Over, Provenance};
 use crate::process::table::{ProcessId, ProcessTable};
 use crate::tls::hellos::Hellos;
 
@@ -203,6 +203,19 @@ impl ConnectionTable {
         let entry = &self.entries[self.find(socket)?];
         let owner = entry.owner.as_ref()?;
         entry.ends.agree_with(&ends.into()).then_some(owner.process)
+    }
+
+    /// The connection that a process has as one of its standard streams, if it is known.
+    pub(crate) fn over(&self, streams: &[Stream]) -> Option<Over> {
+        streams.iter().find_map(|stream| {
+            let &Stream::Socket(socket, [own, peer]) = stream else {
+                return None;
+            };
+            let entry = &self.entries[self.find(socket)?];
+            let is_same =
+                peer != 0 && entry.ends.local.port == own && entry.ends.remote.port == peer;
+            is_same.then(|| Over(Arc::new(entry.connection())))
+        })
     }
 
     /// What is known of the socket that was found so.

@@ -9,6 +9,7 @@ use tracer_common::record;
 use super::{DecodeError, Decoded, membership, part, read, task};
 use crate::event::{
     BootTime, Event, EventKind, Exec, FileId, FileStatus, FileVersion, Membership, Privileges,
+    SocketId, Stream,
 };
 
 #[inline(never)]
@@ -57,9 +58,30 @@ pub(super) fn exec(bytes: &[u8], time: BootTime) -> Decoded<'_> {
         deleted: flags & record::EXEC_DELETED != 0,
         script_truncated: flags & record::EXEC_SCRIPT_TRUNCATED != 0,
         upper_layer: flags & record::EXEC_UPPER_LAYER != 0,
+        streams: streams(fixed, flags),
     };
     let kind = EventKind::Exec(exec);
     Ok(Event { time, kind })
+}
+
+fn streams(fixed: &[u8; size_of::<record::Exec>()], flags: u32) -> [Stream; 2] {
+    let ports = field!(fixed, record::Exec, stream_ports);
+    let own = (ports >> 16) as u16;
+    let peer = u16::from_be(ports as u16);
+    let values = [
+        field!(fixed, record::Exec, input),
+        field!(fixed, record::Exec, output),
+    ];
+    [0, 1].map(|stream| {
+        let value = values[stream];
+        if flags & record::EXEC_STREAM_SOCKET << stream != 0 {
+            Stream::Socket(SocketId(value), [own, peer])
+        } else if flags & record::EXEC_STREAM_PIPE << stream != 0 {
+            Stream::Pipe(value)
+        } else {
+            Stream::Other
+        }
+    })
 }
 
 #[inline(always)]

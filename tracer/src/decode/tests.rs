@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::exec::privileges;
 use super::*;
+use crate::event::Stream;
 use crate::event::{
     FileId, FileStatus, FileVersion, Privileges, Protocol, RawFamily, RawSocket, RawType,
 };
@@ -120,12 +121,14 @@ impl Bytes {
             .task(0)
             .membership(0)
             .file(0o100_755)
+            .u64(7)
+            .u64(0xbeef)
             .u16(length(path))
             .u16(length(cwd))
             .u16(length(script))
             .u16(length(args))
             .u32(flags)
-            .u32(0)
+            .u32(3349 << 16 | u32::from(443_u16.to_be()))
             .bytes(path)
             .bytes(cwd)
             .bytes(script)
@@ -394,6 +397,24 @@ fn an_attach_may_lack_the_path() {
         };
         assert_eq!((process.tgid, process.start_ns), (5000, 99));
         assert_eq!((cgroup, path), (CGROUP, expected));
+    }
+}
+
+#[test]
+fn streams_are_pipes_or_sockets_as_they_are_marked() {
+    use record::{EXEC_STREAM_PIPE as PIPE, EXEC_STREAM_SOCKET as SOCKET};
+    let socket = |id| Stream::Socket(SocketId(id), [3349, 443]);
+    for (flags, expected) in [
+        (0, [Stream::Other; 2]),
+        (PIPE, [Stream::Pipe(7), Stream::Other]),
+        (PIPE | SOCKET << 1, [Stream::Pipe(7), socket(0xbeef)]),
+        (SOCKET | PIPE << 1, [socket(7), Stream::Pipe(0xbeef)]),
+    ] {
+        let record = Bytes::exec(b"sh\0", b"", b"", b"", flags);
+        let EventKind::Exec(exec) = record.event() else {
+            panic!()
+        };
+        assert_eq!(exec.streams, expected);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Processes: who they are, where they belong, and what they execute.
 
+use super::SocketId;
+
 /// A process, distinguished from any other that has or had its PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessKey {
@@ -105,6 +107,18 @@ pub struct Membership {
     pub in_user_namespace: bool,
 }
 
+/// What a standard stream of a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// A terminal, a file, closed, or not known.
+    #[default]
+    Other,
+    /// A pipe or a FIFO, by the number of its inode.
+    Pipe(u64),
+    /// A socket, with its own port and the peer's, where it has any.
+    Socket(SocketId, [u16; 2]),
+}
+
 /// A process became another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec<'a> {
@@ -140,6 +154,8 @@ pub struct Exec<'a> {
     pub upper_layer: bool,
     /// What the program may do that whoever called exec could not.
     pub privileges: Privileges,
+    /// Standard input and output.
+    pub streams: [Stream; 2],
 }
 
 impl<'a> Exec<'a> {
@@ -162,6 +178,7 @@ impl<'a> Exec<'a> {
             script_truncated: false,
             upper_layer: false,
             privileges: Privileges::default(),
+            streams: [Stream::Other; 2],
         }
     }
 }

@@ -95,7 +95,9 @@ impl Item {
     /// What is kept of an observation.
     pub(super) fn of(observation: &Observation<'_>) -> Option<Self> {
         let what = match observation.fact {
-            Fact::ProcessForked(_) | Fact::ClientHello { .. } => return None,
+            Fact::ProcessForked(_) | Fact::ClientHello { .. } | Fact::Detected { .. } => {
+                return None;
+            }
             Fact::ProcessExecuted(_) => What::Executed,
             Fact::ProcessExited { status, .. } => What::Exited { status },
             Fact::ConnectionOpened { connection, .. }

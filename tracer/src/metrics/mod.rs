@@ -23,6 +23,7 @@ use self::names::Definition;
 use self::processes::{ByProcess, Labels};
 use self::transfer::{Bytes, Transfer};
 use crate::commands::{VERSION, target};
+use crate::detect::RULES;
 use crate::event::Totals;
 use crate::file::outcome::{Counts, Outcome};
 use crate::filter::Filter;
@@ -97,6 +98,7 @@ pub struct MetricsSink {
     connection_duration: Histogram,
     processes_started: IntCounter,
     lookups: LookupMetrics,
+    detections: IntCounterVec,
     carried: Carried,
     /// Sent, received.
     datagrams: [IntCounter; 2],
@@ -155,6 +157,10 @@ impl Builder {
         let connections = self.counters(&names::CONNECTIONS)?;
         let folded = self.counter(&names::SERIES_FOLDED)?;
         let datagrams = self.counters(&names::DATAGRAMS)?;
+        let detections = self.counters(&names::DETECTIONS)?;
+        RULES
+            .iter()
+            .for_each(|rule| drop(detections.with_label_values(&[rule.id])));
         Ok(MetricsSink {
             filter,
             events: Action::ALL.map(|action| events.with_label_values(&[action.name()])),
@@ -165,6 +171,7 @@ impl Builder {
                 .histogram(&names::CONNECTION_DURATION, &CONNECTION_BUCKETS)?,
             processes_started: self.counter(&names::PROCESSES_STARTED)?,
             lookups: LookupMetrics::new(self)?,
+            detections,
             carried,
             datagrams: ["transmit", "receive"].map(|way| datagrams.with_label_values(&[way])),
         })
@@ -405,6 +412,10 @@ impl Sink for MetricsSink {
                 duration_ns,
                 ..
             } => self.lookups.count(lookup, duration_ns),
+            Fact::Detected { detection, .. } => {
+                let counter = self.detections.with_label_values(&[detection.rule.id]);
+                counter.inc();
+            }
             Fact::Lost(loss) => self
                 .lost
                 .with_label_values(&[loss.stage])

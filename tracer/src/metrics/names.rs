@@ -65,6 +65,8 @@ metrics! {
         "Names of addresses that had to make room for others in a full table.";
     TLS_MALFORMED = "tracer_tls_malformed_total" []
         "What was sent first on a connection, began like a ClientHello and could not be read.";
+    DETECTIONS = "tracer_detections_total" ["rule"]
+        "Detections, by the rule that matched.";
     FILES_EXAMINED = "tracer_files_examined_total" ["outcome"]
         "Executed files that were to be read for hash, build ID and package, by how that ended.";
     EVENTS = "tracer_events_total" ["action"]

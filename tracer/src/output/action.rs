@@ -24,12 +24,13 @@ pub enum Action {
     SocketOpened,
     DnsLookup,
     TlsClientHello,
+    Detection,
     EventsLost,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Action; 15] = [
+    pub const ALL: [Action; 16] = [
         Action::ProcessFork,
         Action::ProcessExec,
         Action::ProcessExit,
@@ -44,6 +45,7 @@ impl Action {
         Action::SocketOpened,
         Action::DnsLookup,
         Action::TlsClientHello,
+        Action::Detection,
         Action::EventsLost,
     ];
 
@@ -64,6 +66,7 @@ impl Action {
             Fact::SocketOpened { .. } => Self::SocketOpened,
             Fact::Lookup { .. } => Self::DnsLookup,
             Fact::ClientHello { .. } => Self::TlsClientHello,
+            Fact::Detected { .. } => Self::Detection,
             Fact::Lost(_) => Self::EventsLost,
         }
     }
@@ -85,6 +88,7 @@ impl Action {
             Self::SocketOpened => "socket_opened",
             Self::DnsLookup => "dns_lookup",
             Self::TlsClientHello => "tls_client_hello",
+            Self::Detection => "detection",
             Self::EventsLost => "events_lost",
         }
     }
@@ -101,10 +105,10 @@ impl Action {
 
     /// `event.kind`.
     pub fn kind(self) -> &'static str {
-        if self == Self::EventsLost {
-            "pipeline_error"
-        } else {
-            "event"
+        match self {
+            Self::EventsLost => "pipeline_error",
+            Self::Detection => "alert",
+            _ => "event",
         }
     }
 
@@ -112,6 +116,7 @@ impl Action {
     pub fn category(self) -> &'static [&'static str] {
         match self {
             Self::ProcessFork | Self::ProcessExec | Self::ProcessExit => &["process"],
+            Self::Detection => &["intrusion_detection"],
             Self::EventsLost => &[],
             _ => &["network"],
         }
@@ -130,7 +135,7 @@ impl Action {
             Self::ProcessExit | Self::ListenClosed => &["end"],
             Self::ConnectionOpened | Self::ConnectionAccepted => &["connection", "start"],
             Self::ConnectionExisting => &["connection", "info"],
-            Self::SocketOpened => &["info"],
+            Self::SocketOpened | Self::Detection => &["info"],
             Self::ConnectionFailed if aspect == Aspect::Refused => &["connection", "denied"],
             Self::ConnectionFailed | Self::ConnectionClosed => &["connection", "end"],
             Self::DnsLookup | Self::TlsClientHello => &["protocol"],
@@ -221,7 +226,7 @@ mod tests {
                 .into_iter()
                 .filter(|&action| shown(action))
                 .count(),
-            14
+            15
         );
         assert!(
             ActionSet::NONE

@@ -5,7 +5,6 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::compact::quantity;
 use super::lineage::write_lineage;
 use super::table::Form;
 use super::users::Users;
@@ -18,6 +17,7 @@ use crate::history::{Item, What};
 use crate::observation::{ConnState, Connection, Direction};
 use crate::process::content::Origin;
 use crate::process::image::Image;
+use crate::quantity;
 
 /// A column: its title, whether it is only shown where there is room, and what stands in it.
 type Column = (&'static str, Shown, fn(&Cells, &Item) -> String);

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::action::{Action, Aspect};
+use crate::detect::Detection;
 use crate::dns::Lookup;
 use crate::event::{BootTime, Endpoints, Errno, FlowTotals, Protocol, RawSocket, Totals};
 use crate::observation::{
@@ -32,6 +33,8 @@ pub struct Record<'a> {
     pub lookup: Option<&'a Lookup>,
     /// What a TLS client asks for.
     pub hello: Option<&'a ClientHello>,
+    /// The rule that matched, and why.
+    pub detection: Option<&'a Detection>,
     /// What led to it.
     pub cause: Option<&'a Cause>,
     /// Everyone who holds its socket, where that was looked for.
@@ -195,6 +198,16 @@ impl<'a> Record<'a> {
                 process,
                 ..empty
             },
+            Fact::Detected {
+                detection,
+                connection,
+                process,
+            } => Self {
+                detection: Some(detection),
+                connection,
+                process,
+                ..empty
+            },
             Fact::Lost(loss) => Self {
                 loss: Some(loss),
                 ..empty
@@ -211,6 +224,7 @@ impl<'a> Record<'a> {
             socket: None,
             lookup: None,
             hello: None,
+            detection: None,
             cause: None,
             holders: &[],
             state: None,

@@ -9,12 +9,12 @@ mod socket;
 use serde::{Deserialize, Serialize};
 
 use self::socket::described;
-use super::compact::quantity;
 use super::socket::{Socket, named, process, safe};
 use super::users::Users;
 use crate::event::BootTime;
 use crate::process::image::{Image, Parent, Relation};
 use crate::process::population::{Life, Member};
+use crate::quantity;
 
 /// How a picture is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

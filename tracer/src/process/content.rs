@@ -169,6 +169,11 @@ impl Facts {
         self.origin == Origin::Unpackaged
     }
 
+    /// Whether a package brought it so, as far as its database tells.
+    pub fn is_packaged(&self) -> bool {
+        matches!(&self.origin, Origin::Package(package) if package.intact != Some(false))
+    }
+
     /// Whether it differs from what its package brought.
     pub fn is_altered(&self) -> bool {
         matches!(&self.origin, Origin::Package(package) if package.intact == Some(false))

@@ -12,7 +12,8 @@ use super::cause::Cause;
 use super::cgroup::{Cgroup, Container};
 use super::content::{Content, Facts};
 use super::fingerprint::{Derived, Fingerprint};
-use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session};
+use crate::event::{FileStatus, Name, Privileges, ProcessKey, Session, Stream};
+use crate::observation::Connection;
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +85,23 @@ pub struct Program {
     pub working_directory: Bytes,
     /// The first `comm`: the name of the path that was executed. Empty if unknown.
     pub invoked_as: Name,
+    /// Standard input and output at the exec.
+    pub streams: [Stream; 2],
+    /// The TCP connection that one of them was, if it is known.
+    pub over: Option<Over>,
 }
+
+/// A connection, compared by its identity.
+#[derive(Clone, Debug)]
+pub struct Over(pub Arc<Connection>);
+
+impl PartialEq for Over {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Over {}
 
 impl Program {
     /// What an examination of its file has found by now.

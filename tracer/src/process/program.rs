@@ -43,6 +43,8 @@ impl Program {
             arguments_masked: masked.is_some(),
             working_directory: working_directory(exec, strings),
             invoked_as: exec.task.name,
+            streams: exec.streams,
+            over: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::cgroup::Cgroup;
 use super::cgroups::Cgroups;
 use super::contents::{Contents, Root};
 use super::fingerprint::Derived;
-use super::image::{Image, Parent, Program, Provenance, Relation};
+use super::image::{Image, Over, Parent, Program, Provenance, Relation};
 use super::inventory::{self, ExistingProcess};
 use super::lineage;
 use super::population::{Population, Resident};
@@ -278,11 +278,13 @@ impl ProcessTable {
         &self.processes[handle].image
     }
 
-    /// A process becomes another program. Returns its new image.
-    pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>) -> &Arc<Image> {
+    /// A process becomes another program; `over` is the connection that one of its standard streams is. Returns its
+    /// new image.
+    pub fn exec(&mut self, time: BootTime, exec: &Exec<'_>, over: Option<Over>) -> &Arc<Image> {
         let root = self.root_of(&exec.membership);
         let program = Program {
             content: Some(self.contents.of(exec.file.version, root)),
+            over,
             ..Program::executed(exec, &mut self.strings, &self.secrets)
         };
         let program = self.spare.program(program);

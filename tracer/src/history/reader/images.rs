@@ -267,6 +267,7 @@ impl Images {
             arguments_masked,
             working_directory: self.string(database, stored.get(8)?)?,
             invoked_as: name(&self.string(database, stored.get(9)?)?),
+            ..Program::default()
         });
         self.programs.keep(row, &program);
         Ok(program)

@@ -4,10 +4,10 @@
 //! in columns. Names, paths and arguments reach the terminal only as [`text::write_terminal`]
 //! leaves them.
 
+mod detection;
 mod hello;
 mod lookup;
 pub(crate) mod paint;
-pub(super) mod quantity;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::observation::{FlowStage, Loss, LossUnit};
 use crate::process::cause::{Cause, Certainty};
 use crate::process::cgroup::Cgroup;
 use crate::process::image::{Image, Program, Provenance};
+use crate::quantity;
 
 /// Widths of the columns, in characters.
 const ACTION_WIDTH: usize = 8;
@@ -97,6 +98,7 @@ impl Compact {
             (Action::ProcessExit, _) => push_exit(record, &mut self.column),
             (Action::SocketOpened, _) => push_socket(record, &mut self.column),
             (Action::DnsLookup, _) => self.push_question(record),
+            (Action::Detection, _) => detection::push_rule(record, &mut self.column),
             _ => push_ends(record, &mut self.column),
         }
         self.write_column(SUBJECT_WIDTH, Style::Plain, out);
@@ -164,6 +166,9 @@ impl Compact {
         }
         if let Some(hello) = record.hello {
             hello::write_offer(hello, out);
+        }
+        if let Some(detection) = record.detection {
+            detection::write_explanation(detection, &self.painter, out);
         }
         if let Some(errno) = record.errno {
             self.painter
@@ -405,6 +410,7 @@ fn verb(action: Action, aspect: Aspect) -> (&'static str, Style) {
         Action::SocketOpened => ("socket", Style::Inbound),
         Action::DnsLookup => ("lookup", Style::Plain),
         Action::TlsClientHello => ("tls", Style::Plain),
+        Action::Detection => ("ALERT", Style::Alarm),
         Action::EventsLost => ("LOST", Style::Alarm),
     }
 }

@@ -4,6 +4,7 @@
 //! What is not known is absent.
 
 pub(in crate::output) mod community;
+mod detection;
 mod file;
 mod hello;
 mod lookup;
@@ -174,6 +175,9 @@ impl Json {
         if let Some(hello) = record.hello {
             hello::write_offer(hello, tracer);
         }
+        if let Some(detection) = record.detection {
+            self.detection(detection, tracer);
+        }
         if let Some(cause) = record.cause {
             let out = tracer.key(key!("cause"));
             out.push(b'[');
@@ -280,6 +284,9 @@ impl Format for Json {
             self.process(image, record, &mut line);
         }
         line.members(&self.host);
+        if let Some(detection) = record.detection {
+            detection::write_rule(detection, &mut line);
+        }
         if let Some(errno) = record.errno {
             line.object(key!("error"), |error| write_error(errno, error));
         }

@@ -3,10 +3,10 @@
 use super::Marks;
 use crate::event::BootTime;
 use crate::observation::Direction;
-use crate::output::compact::quantity;
 use crate::output::names;
 use crate::output::socket::{Socket, end, process, safe};
 use crate::process::image::Provenance;
+use crate::quantity;
 
 /// Between which ends, in which state, how old it is, what it has carried, and whose it is.
 pub(super) fn described(socket: &Socket, marks: &Marks, now: BootTime) -> String {

@@ -104,7 +104,7 @@ fn fork<'a>(
 #[test]
 fn child_is_its_parent_until_it_executes_another_program() {
     let mut table = host();
-    table.exec(T, &exec(20, "bash", b"bash\0bin\0"));
+    table.exec(T, &exec(20, "bash", b"bash\0bin\0"), None);
     let child = Arc::clone(fork(&mut table, T, &task(20, "bash"), key(30)));
     assert_eq!(lineage(&child), "bash<bash<sshd<?systemd");
     assert_eq!(child.program.executable, "/bin/bash");
@@ -113,7 +113,7 @@ fn child_is_its_parent_until_it_executes_another_program() {
     };
     assert!(Arc::ptr_eq(&child.program, &parent.program));
 
-    let image = table.exec(T, &exec(30, "curl", b"curl\0bin\0"));
+    let image = table.exec(T, &exec(30, "curl", b"curl\0bin\0"), None);
     assert_eq!(lineage(image), "curl<bash<sshd<?systemd");
     assert_eq!(image.program.executable, "/bin/curl");
     assert!(image.lineage_complete());
@@ -123,7 +123,7 @@ fn child_is_its_parent_until_it_executes_another_program() {
 fn ancestor_stays_as_it_was_when_it_forked() {
     let mut table = host();
     fork(&mut table, T, &task(20, "bash"), key(30));
-    table.exec(T, &exec(20, "zsh", b"zsh\0"));
+    table.exec(T, &exec(20, "zsh", b"zsh\0"), None);
     assert_eq!(table.lineage(30), "bash<bash<sshd<?systemd");
     fork(&mut table, T, &task(20, "zsh"), key(31));
     assert_eq!(table.lineage(31), "zsh<zsh<sshd<?systemd");
@@ -139,7 +139,7 @@ fn exit_of_ancestors_does_not_change_a_lineage() {
     }
     table.advance(after_grace());
     assert_eq!(table.len(), 2);
-    let image = table.exec(after_grace(), &exec(40, "daemon", b"daemon\0"));
+    let image = table.exec(after_grace(), &exec(40, "daemon", b"daemon\0"), None);
     assert_eq!(lineage(image), "daemon<bash<bash<sshd<?systemd");
 }
 
@@ -321,7 +321,7 @@ fn program_of_the_inventory_is_not_that_of_an_older_record() {
         (image.name, image.program.executable.len()),
         (name("bash"), 0)
     );
-    let image = table.exec(BootTime(450), &exec(20, "curl", b"curl\0bin\0"));
+    let image = table.exec(BootTime(450), &exec(20, "curl", b"curl\0bin\0"), None);
     assert_eq!(image.program.executable, "/bin/curl");
     // From now on a change of name is no more than that.
     table.seen(BootTime(460), &task(20, "renamed"));
@@ -505,7 +505,7 @@ fn child_seen_before_its_fork_gets_its_parent_then() {
     let mut table = host();
     table.seen(T, &task(30, "bash"));
     assert_eq!(table.lineage(30), "bash<unknown");
-    table.exec(T, &exec(30, "curl", b"curl\0bin\0"));
+    table.exec(T, &exec(30, "curl", b"curl\0bin\0"), None);
     let child = fork(&mut table, T, &task(20, "bash"), key(30));
     assert_eq!(lineage(child), "curl<bash<sshd<?systemd");
     assert_eq!(table.len(), 4);

@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// Bytes with three digits or so: `78 B`, `1.3 MB`.
-pub(in crate::output) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -17,7 +17,7 @@ pub(in crate::output) fn bytes(bytes: u64) -> String {
 }
 
 /// Nanoseconds with three digits or so: `43 µs`, `12.3 ms`, `1.5 s`, `3 min 20 s`.
-pub(in crate::output) fn duration(nanoseconds: u64) -> String {
+pub(crate) fn duration(nanoseconds: u64) -> String {
     let seconds = nanoseconds / 1_000_000_000;
     match nanoseconds {
         0..1_000 => format!("{nanoseconds} ns"),
