@@ -234,6 +234,7 @@ impl MadeUp {
                     process: Some(Arc::clone(&owner)),
                     what: What::Executed,
                     over: None,
+                    beyond: None,
                 });
                 let ends = if job == 0 && self.random.below(100) == 0 {
                     self.outwards(RARE.into(), 445)
@@ -247,6 +248,7 @@ impl MadeUp {
                     process: Some(owner),
                     what: What::Exited { status: 0 },
                     over: None,
+                    beyond: None,
                 });
             }
         }
@@ -348,6 +350,7 @@ impl MadeUp {
                 process: Some(Arc::clone(owner)),
                 what: What::Opened(connection.clone()),
                 over: None,
+                beyond: None,
             });
             End {
                 failed,
@@ -367,6 +370,7 @@ impl MadeUp {
             process: Some(Arc::clone(owner)),
             what: What::Ended(connection, Box::new(end)),
             over: None,
+            beyond: None,
         });
     }
 }

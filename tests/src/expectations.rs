@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::event::Event;
+use crate::procfs;
 
 /// The events with this action whose process has this PID, in order.
 pub fn select<'a>(events: &'a [Event], action: &str, pid: u32) -> Vec<&'a Event> {
@@ -39,15 +40,29 @@ pub fn expect_count(events: &[Event], action: &str, pid: u32, count: usize) {
     assert_eq!(found, count, "{action} of {pid} in {}", shown(events, pid));
 }
 
-/// Asserts that nothing was lost.
+/// Asserts that nothing was lost, but for what the kernel itself skipped: from 7.0 on one task preempts another in the
+/// kernel, and a program without a backup is then skipped in the second one. That is rare, and told.
 #[track_caller]
 pub fn expect_no_loss(events: &[Event]) {
-    let lost: Vec<_> = events
+    const SKIPPED_MAX: u64 = 20;
+    let preempts = procfs::kernel() >= (7, 0);
+    let is_skip = |event: &&Event| preempts && event.text("/tracer/lost/stage") == "hook";
+    let losses = events
         .iter()
-        .filter(|event| event.action() == "events_lost")
-        .map(Event::to_string)
-        .collect();
-    assert!(lost.is_empty(), "losses:\n{}", lost.join("\n"));
+        .filter(|event| event.action() == "events_lost");
+    let (skips, lost): (Vec<_>, Vec<_>) = losses.partition(is_skip);
+    let shown = |events: &[&Event]| {
+        let losses = events
+            .iter()
+            .map(|event| event.json()["tracer"]["lost"].to_string());
+        losses.collect::<Vec<_>>().join(", ")
+    };
+    assert!(lost.is_empty(), "losses: {}", shown(&lost));
+    let skipped: u64 = skips
+        .iter()
+        .map(|event| event.number("/tracer/lost/count"))
+        .sum();
+    assert!(skipped <= SKIPPED_MAX, "skipped: {}", shown(&skips));
 }
 
 /// The actions of a process, for messages.

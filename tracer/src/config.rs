@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::cli::{
-    CaptureArgs, Color, FileArgs, Group, HashLimit, HistoryArgs, KeepIn, MetricsArgs,
+    CaptureArgs, Color, DetectArgs, FileArgs, Group, HashLimit, HistoryArgs, KeepIn, MetricsArgs,
     MetricsListen, OutputArgs, OutputFormat, RunArgs, TraceArgs,
 };
 use crate::configuration::{Configuration, ConfigurationError};
@@ -126,14 +126,21 @@ impl Surroundings {
     }
 }
 
+impl DetectConfig {
+    /// What the arguments and the configuration ask for; `None` if nothing is to be looked for, whatever that says.
+    pub fn load(args: DetectArgs) -> Result<Option<Self>, ConfigurationError> {
+        let settings = Configuration::load(args.config.as_deref())?.detect;
+        Ok((!args.no_detect).then_some(Self {
+            file: args.config,
+            settings,
+        }))
+    }
+}
+
 impl Config {
     /// What `run` does.
     pub fn of_run(args: RunArgs, surroundings: Surroundings) -> Result<Self, ConfigurationError> {
-        let configuration = Configuration::load(args.config.as_deref())?;
-        let detect = DetectConfig {
-            file: args.config,
-            settings: configuration.detect,
-        };
+        let detect = DetectConfig::load(args.detect)?;
         Ok(Self {
             capture: capture(&args.capture),
             secrets: args.mask.resolve(),
@@ -141,7 +148,7 @@ impl Config {
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: history(args.history),
-            detect: (!args.no_detect).then_some(detect),
+            detect,
             socket: socket(args.socket, args.socket_group),
             include_self: args.filter.include_self,
             filter: args.filter.resolve(),

@@ -15,6 +15,8 @@ pub enum Status {
     Usage = 2,
     /// The kernel lacks something, or a privilege is missing.
     Unsupported = 3,
+    /// Detections were made.
+    Detected = 4,
 }
 
 /// Why a command ends before it has done what it was asked to.
@@ -38,6 +40,16 @@ impl Failure {
     /// An unsupported kernel or a missing privilege.
     pub fn unsupported(message: impl fmt::Display) -> Self {
         Self::new(Status::Unsupported, message)
+    }
+
+    /// What was replayed led to so many detections.
+    pub fn detected(count: u64) -> Self {
+        let detections = if count == 1 {
+            "detection"
+        } else {
+            "detections"
+        };
+        Self::new(Status::Detected, format_args!("{count} {detections}"))
     }
 
     fn new(status: Status, message: impl fmt::Display) -> Self {

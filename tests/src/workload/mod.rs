@@ -27,6 +27,7 @@ mod racing;
 pub mod raw_sockets;
 mod reconnecting;
 mod running;
+mod stories;
 mod unreachable;
 pub mod uring;
 
@@ -107,6 +108,10 @@ const WORKLOADS: &[(&str, Run)] = &[
     ("raw-socket-through-uring", raw_sockets::through_io_uring),
     ("exit", running::exit),
     ("wait", running::wait),
+    ("beacon", stories::beacon),
+    ("knock", stories::knock),
+    ("scan", stories::scan),
+    ("back-door", stories::back_door),
     ("with-mount", running::with_mount),
 ];
 

@@ -164,7 +164,7 @@ fn expect_replay(events: &[Event]) {
     fs::write(&path, lines.collect::<String>()).expect("the directory is writable");
     let mut command = Command::new(environment::tracer_bin());
     command
-        .args(["replay", utf8(&path), "-o", "json"])
+        .args(["replay", utf8(&path), "--no-detect", "-o", "json"])
         .stdout(Stdio::piped());
     let finished = command::run(&mut command);
     assert_eq!(finished.code, Some(0), "{finished:#?}");

@@ -40,6 +40,7 @@ mod raw_sockets;
 mod resets;
 mod secrets;
 mod ss;
+mod stories;
 mod tls;
 mod trace;
 mod tree;
@@ -122,6 +123,7 @@ fn subjects() -> Vec<(&'static str, By, Vec<Fact>)> {
         ("endings", By::Kernel, endings::facts()),
         ("existing", By::Mode, existing::facts()),
         ("ss", By::Kernel, ss::facts()),
+        ("stories", By::Kernel, stories::facts()),
         ("history", By::Kernel, history::facts()),
     ]
 }

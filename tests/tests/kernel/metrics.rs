@@ -55,10 +55,15 @@ fn differ(page: &str, tracer: &mut Tracer) -> Vec<(String, f64, usize)> {
     let count =
         |wanted: &dyn Fn(&Event) -> bool| events.iter().filter(|event| wanted(event)).count();
     let metric = |name, labels: &[(&str, &str)]| sum(page, name, labels).unwrap_or(0.0);
+    let told_lost = events
+        .iter()
+        .filter(|event| event.action() == "events_lost")
+        .map(|event| event.number("/tracer/lost/count"));
+    let told_lost: u64 = told_lost.sum();
     let mut counts = vec![(
         "lost".to_owned(),
         metric("tracer_events_lost_total", &[]),
-        0,
+        usize::try_from(told_lost).expect("few"),
     )];
     for action in [
         "process_exec",

@@ -4,6 +4,7 @@
 //! resolves what depends on one another or on the surroundings.
 
 mod capture;
+mod detect;
 mod export;
 mod file;
 mod filter;
@@ -16,7 +17,6 @@ mod ss;
 mod tree;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -24,6 +24,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::capture::{CaptureArgs, LogLevel, MetricsArgs, MetricsListen};
+pub use self::detect::{ConfigCommand, DetectArgs, DetectCommand};
 pub use self::export::{ExportArgs, ExportFormat, ReportArgs, ReportSubject};
 pub use self::file::{FileArgs, HashLimit, Size};
 pub use self::filter::FilterArgs;
@@ -132,46 +133,15 @@ pub struct RunArgs {
     /// What to keep.
     #[command(flatten)]
     pub history: HistoryArgs,
-    /// Which configuration to read; what is wrong in it is told, and nothing begins [default: /etc/tracer/tracer.toml,
-    /// if it is there]
-    #[arg(long, value_name = "FILE", help_heading = "Detections")]
-    pub config: Option<PathBuf>,
-    /// Make no detections, whatever the configuration says
-    #[arg(long, help_heading = "Detections")]
-    pub no_detect: bool,
+    /// What to look for.
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// What not to show of it.
     #[command(flatten)]
     pub mask: MaskArgs,
     /// What to show.
     #[command(flatten)]
     pub filter: FilterArgs,
-}
-
-/// What `detect` does.
-#[derive(Debug, Subcommand)]
-pub enum DetectCommand {
-    /// List the rules
-    List,
-    /// Say what a rule means, how it decides, and what it is set to
-    Explain {
-        /// Which, by its ID
-        #[arg(value_name = "RULE")]
-        rule: String,
-        /// Which configuration to read [default: /etc/tracer/tracer.toml, if it is there]
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-}
-
-/// What `config` does.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Say whether a configuration is right, and if not, where it is wrong
-    Check {
-        /// Which [default: /etc/tracer/tracer.toml]
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
 }
 
 /// Arguments of `trace`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{FilterArgs, MetricsArgs, OutputArgs};
+use super::{DetectArgs, FilterArgs, MetricsArgs, OutputArgs};
 
 /// Arguments of `replay`.
 #[derive(Args, Debug)]
@@ -31,6 +31,9 @@ pub struct ReplayArgs {
     /// How it is counted.
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// What to look for; detections that were recorded are not told again, but with --no-detect.
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// What is read of it; by kinds only what is written, kept and counted.
     #[command(flatten)]
     pub filter: FilterArgs,

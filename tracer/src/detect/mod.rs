@@ -109,6 +109,11 @@ impl Engine {
         }
     }
 
+    /// What happens from now on happens elsewhere, or in another boot.
+    fn forget(&mut self) {
+        *self = Self::new(self.settings.clone());
+    }
+
     /// Takes other settings. What detectors have learned so far is forgotten, but not what was told.
     pub fn configure(&mut self, settings: Settings) {
         let told = std::mem::replace(&mut self.told, LruCache::with_hasher(0, Default::default()));

@@ -2,11 +2,17 @@
 //!
 //! In: observations. Out: the same, to another sink, each followed by the detections that it led to.
 
+use std::sync::Arc;
+
 use super::Engine;
 use crate::event::BootTime;
 use crate::filter::Filter;
 use crate::observation::{Fact, Observation, Sink};
+use crate::output::About;
 use crate::output::action::Action;
+
+/// How often detectors are told that time passes, in nanoseconds.
+const STEP_NS: u64 = 1_000_000_000;
 
 /// Shows observations to the detectors on their way to a sink.
 pub struct Detecting<S> {
@@ -14,6 +20,9 @@ pub struct Detecting<S> {
     engine: Option<Engine>,
     /// What detectors do not see: the tracer itself.
     filter: Filter,
+    /// When they were told the time.
+    advanced: BootTime,
+    told: u64,
 }
 
 impl<S: Sink> Detecting<S> {
@@ -23,7 +32,14 @@ impl<S: Sink> Detecting<S> {
             sink,
             engine,
             filter,
+            advanced: BootTime(0),
+            told: 0,
         }
+    }
+
+    /// How many detections were told.
+    pub fn told(&self) -> u64 {
+        self.told
     }
 
     /// Where observations and detections go.
@@ -50,13 +66,17 @@ impl<S: Sink> Detecting<S> {
     pub fn advance(&mut self, now: BootTime) {
         if let Some(engine) = &mut self.engine {
             engine.advance(now);
-            tell(engine, &mut self.sink);
+            self.advanced = now;
+            self.told += tell(engine, &mut self.sink);
         }
     }
 }
 
-fn tell(engine: &mut Engine, sink: &mut impl Sink) {
+/// Tells what was found, and how much that is.
+fn tell(engine: &mut Engine, sink: &mut impl Sink) -> u64 {
+    let mut told = 0;
     while let Some(finding) = engine.take() {
+        told += 1;
         sink.observe(&Observation {
             time: finding.time,
             fact: Fact::Detected {
@@ -66,14 +86,30 @@ fn tell(engine: &mut Engine, sink: &mut impl Sink) {
             },
         });
     }
+    told
 }
 
 impl<S: Sink> Sink for Detecting<S> {
+    fn begin(&mut self, about: &Arc<About>) {
+        self.sink.begin(about);
+        self.advanced = BootTime(0);
+        if let Some(engine) = &mut self.engine {
+            engine.forget();
+        }
+    }
+
     fn observe(&mut self, observation: &Observation<'_>) {
-        self.sink.observe(observation);
+        if observation.time.since(self.advanced) >= STEP_NS {
+            self.advance(observation.time);
+        }
         let Some(engine) = &mut self.engine else {
-            return;
+            return self.sink.observe(observation);
         };
+        if let Fact::Detected { .. } = observation.fact {
+            // Recorded; what it rests on leads to it again.
+            return;
+        }
+        self.sink.observe(observation);
         let fact = &observation.fact;
         let action = Action::of(fact);
         if !engine.wants(action) {
@@ -82,7 +118,7 @@ impl<S: Sink> Sink for Detecting<S> {
         let process = fact.process().map(AsRef::as_ref);
         if self.filter.admits_event(action, process, fact.endpoints()) {
             engine.observe(action, observation);
-            tell(engine, &mut self.sink);
+            self.told += tell(engine, &mut self.sink);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::detect::Detection;
 use crate::dns::Lookup;
 use crate::event::{BootTime, Errno, FlowTotals, RawSocket, Totals};
 use crate::observation::{
@@ -72,6 +73,8 @@ pub enum What {
     Lookup(Box<Lookup>, u64),
     /// A connection begins with a TLS handshake. Not kept, but as the name of its connection.
     Hello(Box<(ClientHello, Option<Connection>)>),
+    /// A rule matched, and the contact that made it clear, if it was one.
+    Detected(Box<(Detection, Option<Connection>)>),
     /// Something was lost.
     Lost(Loss),
 }
@@ -95,9 +98,12 @@ impl Item {
     /// What is kept of an observation.
     pub(super) fn of(observation: &Observation<'_>) -> Option<Self> {
         let what = match observation.fact {
-            Fact::ProcessForked(_) | Fact::ClientHello { .. } | Fact::Detected { .. } => {
-                return None;
-            }
+            Fact::ProcessForked(_) | Fact::ClientHello { .. } => return None,
+            Fact::Detected {
+                detection,
+                connection,
+                ..
+            } => What::Detected(Box::new((detection.clone(), connection.cloned()))),
             Fact::ProcessExecuted(_) => What::Executed,
             Fact::ProcessExited { status, .. } => What::Exited { status },
             Fact::ConnectionOpened { connection, .. }
@@ -252,6 +258,14 @@ impl Item {
                 let (hello, connection) = &**told;
                 Fact::ClientHello {
                     hello,
+                    connection: connection.as_ref(),
+                    process,
+                }
+            }
+            What::Detected(told) => {
+                let (detection, connection) = &**told;
+                Fact::Detected {
+                    detection,
                     connection: connection.as_ref(),
                     process,
                 }

@@ -163,7 +163,11 @@ impl Partition {
         match &item.what {
             What::Executed => self.executed(item.time, process),
             What::Exited { status } => self.exited(item.time, process, *status),
-            What::Opened(_) | What::Ended(..) | What::Forked | What::Hello(_) => Ok(()),
+            What::Opened(_)
+            | What::Ended(..)
+            | What::Forked
+            | What::Hello(_)
+            | What::Detected(_) => Ok(()),
             What::ListenOpened(traced) => self.listener(traced, process, None),
             What::ListenClosed(traced) => self.listener(traced, process, Some(item.time)),
             What::Flow(traced, stage, totals) => self.flow(traced, process, *stage, totals),

@@ -44,6 +44,8 @@ pub(super) struct Document<'a> {
     #[serde(borrow)]
     pub(super) tls: Option<Tls<'a>>,
     #[serde(borrow)]
+    pub(super) rule: Option<Rule<'a>>,
+    #[serde(borrow)]
     pub(super) host: Host<'a>,
     #[serde(borrow)]
     pub(super) error: Option<Failure<'a>>,
@@ -285,7 +287,28 @@ pub(super) struct Tracer<'a> {
     #[serde(borrow, default)]
     pub(super) cause: Vec<Link<'a>>,
     #[serde(borrow)]
+    pub(super) detection: Option<Detection<'a>>,
+    #[serde(borrow)]
     pub(super) lost: Option<Lost<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub(super) struct Rule<'a> {
+    #[serde(borrow)]
+    pub(super) id: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub(super) struct Detection<'a> {
+    #[serde(borrow)]
+    pub(super) severity: Text<'a>,
+    #[serde(borrow)]
+    pub(super) explanation: Text<'a>,
+    #[serde(borrow)]
+    pub(super) evidence: Vec<Text<'a>>,
+    pub(super) evidence_total: u64,
 }
 
 impl Tracer<'_> {

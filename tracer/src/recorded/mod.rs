@@ -8,6 +8,7 @@
 //! cgroup says to this tracer.
 
 mod connections;
+mod detections;
 mod document;
 mod error;
 mod images;

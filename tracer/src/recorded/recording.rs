@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::connections::{self, connection};
+use super::detections::detection;
 use super::document::Document;
 use super::error::LineError;
 use super::images::{CauseOf, Images};
@@ -131,6 +132,7 @@ impl Recording {
                 What::Lookup(Box::new(lookup(line.document)?), duration)
             }
             Action::TlsClientHello => line.hello()?,
+            Action::Detection => line.detected()?,
             Action::EventsLost => What::Lost(line.loss()?),
         };
         Ok((what, None))
@@ -280,6 +282,13 @@ impl Parsed<'_, '_> {
         Ok(What::Hello(Box::new((hello, connection))))
     }
 
+    fn detected(&mut self) -> Result<What> {
+        let is_known = self.document.tracer.connection_id.is_some();
+        let connection = is_known.then(|| self.connection()).transpose()?;
+        let detection = detection(self.document, &mut self.ids)?;
+        Ok(What::Detected(Box::new((detection, connection))))
+    }
+
     fn loss(&self) -> Result<Loss> {
         let lost = self.document.tracer.lost.as_ref();
         let lost = lost.ok_or(LineError::Missing("tracer.lost"))?;
@@ -300,6 +309,7 @@ fn connection_of(what: &What) -> Option<&Connection> {
         | What::ListenClosed(connection)
         | What::Flow(connection, ..) => Some(connection),
         What::Hello(told) => told.1.as_ref(),
+        What::Detected(told) => told.1.as_ref(),
         What::Forked
         | What::Executed
         | What::Exited { .. }

@@ -16,7 +16,9 @@ use super::open_at;
 use super::progress::Progress;
 use crate::cli::ReplayArgs;
 use crate::clock::{self, WallOffset};
-use crate::config::Surroundings;
+use crate::config::{DetectConfig, Surroundings};
+use crate::detect::Engine;
+use crate::detect::sink::Detecting;
 use crate::event::BootTime;
 use crate::failure::Failure;
 use crate::filter::Filter;
@@ -34,6 +36,9 @@ use crate::recorded::{LINE_MAX, Line, LineError, Lines, Recording};
 /// What files of SQLite begin with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
+/// How long detectors may wait for more before they tell, in nanoseconds.
+const AFTER_NS: u64 = 5_000_000_000;
+
 /// So many lines that are no events are told one by one.
 const TOLD_MAX: u64 = 10;
 
@@ -41,6 +46,7 @@ pub(in crate::commands) fn replay(
     args: &ReplayArgs,
     surroundings: Surroundings,
 ) -> Result<(), Failure> {
+    let detect = DetectConfig::load(args.detect.clone()).map_err(Failure::usage)?;
     let sources = args.files.iter().map(|path| Source::open(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     let filter = args.filter.resolve();
@@ -56,10 +62,12 @@ pub(in crate::commands) fn replay(
         _ => of_kinds(filter.actions),
     };
     let shown = of_kinds(filter.actions);
-    // What looks at all events whatever is shown, such as detections, goes around these: it is a sink that hands on to
-    // another one.
-    let mut sinks = Sinks::open(args, surroundings, shown, &kept)?;
+    let sinks = Sinks::open(args, surroundings, shown, &kept)?;
     let is_silent = surroundings.stdout_is_terminal && sinks.write_to_stdout();
+    let engine = detect.filter(|detect| detect.settings.enabled);
+    let engine = engine.map(|detect| Engine::new(detect.settings));
+    // Detectors look at all events, whatever is shown.
+    let mut sinks = Detecting::new(sinks, engine, of_kinds(all));
     let mut replay = Replay {
         filter: Filter {
             actions: all,
@@ -77,7 +85,11 @@ pub(in crate::commands) fn replay(
         .try_for_each(|source| replay.feed(source));
     let bad = replay.finish();
     fed?;
-    sinks.close().and(bad)
+    let found = match sinks.told() {
+        0 => Ok(()),
+        count => Err(Failure::detected(count)),
+    };
+    sinks.into_inner().close().and(bad).and(found)
 }
 
 /// Where recorded events are.
@@ -142,7 +154,7 @@ struct Replay<'a, S> {
     is_silent: bool,
 }
 
-impl<S: Sink> Replay<'_, S> {
+impl<S: Sink> Replay<'_, Detecting<S>> {
     fn feed(&mut self, source: Source) -> Result<(), Failure> {
         match source {
             Source::Lines {
@@ -251,6 +263,8 @@ impl<S: Sink> Replay<'_, S> {
             self.begin(&Arc::new(here()));
         }
         self.tell_loss();
+        // Whoever waits for more learns that there is none.
+        self.sinks.advance(BootTime(self.time.0 + AFTER_NS));
         self.sinks.flush();
         self.bad.judge()
     }

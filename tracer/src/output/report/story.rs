@@ -154,6 +154,11 @@ fn told(item: &Item, cells: &Cells) -> (&'static str, String, String) {
             let name = told.0.server_name.as_deref().unwrap_or_default();
             ("tls", name.to_owned(), String::new())
         }
+        What::Detected(told) => {
+            let detection = &told.0;
+            let what = format!("{} ({})", detection.rule.name, detection.severity.name());
+            ("alert", what, detection.explanation.clone())
+        }
         What::Lost(loss) => (
             "lost",
             format!("{} {}s lost", loss.count, names::loss_unit(loss.unit)),
