@@ -16,6 +16,7 @@ use crate::failing::{expect_failure, expect_words_for_users, tracer};
 
 pub(crate) fn facts() -> Vec<Fact> {
     facts![
+        what_is_detected_is_told_and_decides_the_status,
         what_was_written_is_written_again,
         what_comes_from_a_pipe_is_read_too,
         lines_for_people_have_the_times_of_the_recording,
@@ -99,6 +100,24 @@ fn what_was_written_is_written_again() {
     ]);
     assert_eq!(said, "");
     assert_eq!(fs::read_to_string(&out).expect("it was written"), events);
+}
+
+fn what_is_detected_is_told_and_decides_the_status() {
+    let path = golden("events.json");
+    let finished =
+        command::run(tracer(&["replay", utf8(&path), "-e", "detection"]).stdout(Stdio::piped()));
+    assert_eq!(finished.code, Some(4), "{finished:#?}");
+    let lines = finished.stdout.lines();
+    let rules: Vec<String> = lines
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object a line"))
+        .filter(|event| event["event"]["action"] == "detection")
+        .map(|event| event["rule"]["id"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    // Those that were recorded are not told again, though what they say is that of others.
+    assert!(rules.contains(&"raw_socket".to_owned()), "{rules:?}");
+    assert!(!rules.contains(&"lookalike_name".to_owned()), "{rules:?}");
+    let count = format!("tracer: {} detections\n", rules.len());
+    assert_eq!(finished.stderr, count);
 }
 
 fn what_comes_from_a_pipe_is_read_too() {
