@@ -109,7 +109,7 @@ fn what_is_detected_is_told_and_decides_the_status() {
     assert_eq!(finished.code, Some(4), "{finished:#?}");
     let lines = finished.stdout.lines();
     let rules: Vec<String> = lines
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object a line"))
+        .map(|line| serde_json::from_str::<Value>(line).expect("an object a line"))
         .filter(|event| event["event"]["action"] == "detection")
         .map(|event| event["rule"]["id"].as_str().unwrap_or_default().to_owned())
         .collect();
