@@ -195,7 +195,7 @@ impl Writer {
             return Ok(());
         };
         let path = partition.path().to_owned();
-        let written = partition.begin().and_then(|()| {
+        let written = partition.begin().and_then(|mut batch| {
             let mut opened = HashMap::new();
             for (index, item) in items.iter().enumerate() {
                 let process = item.process.as_ref();
@@ -205,24 +205,24 @@ impl Writer {
                         let in_batch = opened.remove(&traced.id);
                         let before = self.open.get(&traced.id);
                         if in_batch.is_none() && before.is_some() {
-                            partition.forget_open(traced.id)?;
+                            batch.forget_open(traced.id)?;
                         }
                         let opener = match in_batch {
                             Some(index) => items[index].process.as_ref(),
                             None => before.and_then(|open| open.process.as_ref()),
                         };
-                        partition.ended(item.time, traced, process, opener, end)?;
+                        batch.ended(item.time, traced, process, opener, end)?;
                     }
-                    _ => partition.write(item)?,
+                    _ => batch.write(item)?,
                 }
             }
             // Most connections end in the batch in which they began, and are never written as open.
             for index in opened.into_values() {
                 if let What::Opened(traced) = &items[index].what {
-                    partition.open(traced, items[index].process.as_ref())?;
+                    batch.open(traced, items[index].process.as_ref())?;
                 }
             }
-            partition.commit()
+            batch.commit()
         });
         written.map_err(|source| WriteError::Database { path, source })
     }
@@ -328,14 +328,14 @@ impl Writer {
 
     /// What is open stands in the last file.
     fn carry(&self, mut partition: Partition) -> rusqlite::Result<Partition> {
-        partition.begin()?;
+        let mut batch = partition.begin()?;
         for open in self.open.values() {
-            partition.open(&open.connection, open.process.as_ref())?;
+            batch.open(&open.connection, open.process.as_ref())?;
         }
         for open in self.listeners.values() {
-            partition.listener(&open.connection, open.process.as_ref(), None)?;
+            batch.listener(&open.connection, open.process.as_ref(), None)?;
         }
-        partition.commit()?;
+        batch.commit()?;
         Ok(partition)
     }
 }
