@@ -130,6 +130,13 @@ pub(crate) fn about() -> About {
 
 /// A history that has items.
 pub(crate) fn write(directory: &Path, items: Vec<Item>) {
+    let mut writer = writer(directory);
+    writer.batch(items);
+    writer.finish();
+}
+
+/// What writes one.
+pub(crate) fn writer(directory: &Path) -> Writer {
     let mut context = about().context();
     let options = Options {
         directory: directory.to_owned(),
@@ -138,7 +145,5 @@ pub(crate) fn write(directory: &Path, items: Vec<Item>) {
         group: None,
     };
     let run = clock::boot_time();
-    let mut writer = Writer::new(options, &mut context, run, Arc::default());
-    writer.batch(items);
-    writer.finish();
+    Writer::new(options, &mut context, run, Arc::default())
 }

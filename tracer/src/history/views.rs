@@ -22,28 +22,28 @@ pub const NAMES: [&str; 8] = [
 ];
 
 /// A file as its views see it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'a> {
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
     /// What stands before the name of a table.
-    pub(super) schema: &'a str,
+    pub(super) schema: String,
     /// The wall clock's time where the file's times begin, in nanoseconds since 1970.
     pub(super) wall_base: i64,
     /// From when to when, in the file's times.
     pub(super) window: Option<(i64, i64)>,
     /// Whether what is open in it was so when recording ended, rather than until the next file.
     pub(super) last: bool,
-    /// Whether its contacts are added up.
-    pub(super) sealed: bool,
+    /// Whether its contacts are added up, and nothing of that lies outside the window.
+    pub(super) added_up: bool,
 }
 
 /// The views of a file, to be stored in it.
 pub(super) fn of_file(wall_base: i64) -> String {
     let seen = Seen {
-        schema: "",
+        schema: String::new(),
         wall_base,
         window: None,
         last: true,
-        sealed: true,
+        added_up: true,
     };
     let views = NAMES
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn of_file(wall_base: i64) -> String {
 }
 
 /// What a view selects from one file.
-pub(super) fn select(view: &str, seen: &Seen<'_>) -> String {
+pub(super) fn select(view: &str, seen: &Seen) -> String {
     match view {
         "connections" => connections(seen),
         "processes" => processes(seen),
@@ -65,7 +65,7 @@ pub(super) fn select(view: &str, seen: &Seen<'_>) -> String {
     }
 }
 
-impl Seen<'_> {
+impl Seen {
     fn table(&self, name: &str) -> String {
         format!("{}{name}", self.schema)
     }
@@ -142,7 +142,7 @@ impl Seen<'_> {
     }
 }
 
-fn connections(seen: &Seen<'_>) -> String {
+fn connections(seen: &Seen) -> String {
     let (who, ends) = (seen.who(), seen.ends("c.port + 32768"));
     let (contact, joins) = (seen.contact(), seen.who_joins("c.process"));
     let state = words::<ConnState>("e.state", names::state);
@@ -174,7 +174,7 @@ fn connections(seen: &Seen<'_>) -> String {
     )
 }
 
-fn processes(seen: &Seen<'_>) -> String {
+fn processes(seen: &Seen) -> String {
     let who = seen.who();
     let (processes, lineages) = (seen.table("process"), seen.table("lineage"));
     let (programs, contents) = (seen.table("program"), seen.table("content"));
@@ -201,7 +201,7 @@ fn processes(seen: &Seen<'_>) -> String {
     )
 }
 
-fn listeners(seen: &Seen<'_>) -> String {
+fn listeners(seen: &Seen) -> String {
     let who = seen.who();
     let (listeners, contact) = (seen.table("listener"), seen.contact());
     let local = seen.string("w.local");
@@ -224,7 +224,7 @@ fn listeners(seen: &Seen<'_>) -> String {
     )
 }
 
-fn flows(seen: &Seen<'_>) -> String {
+fn flows(seen: &Seen) -> String {
     let (who, ends) = (seen.who(), seen.ends("c.port + 32768"));
     let (flows, contact) = (seen.table("flow"), seen.contact());
     let joins = seen.who_joins("c.process");
@@ -238,7 +238,7 @@ fn flows(seen: &Seen<'_>) -> String {
     )
 }
 
-fn lookups(seen: &Seen<'_>) -> String {
+fn lookups(seen: &Seen) -> String {
     let who = seen.who();
     let (lookups, joins) = (seen.table("lookup"), seen.who_joins("c.process"));
     let (time, ns, name) = (
@@ -256,7 +256,7 @@ fn lookups(seen: &Seen<'_>) -> String {
     )
 }
 
-fn raw_sockets(seen: &Seen<'_>) -> String {
+fn raw_sockets(seen: &Seen) -> String {
     let who = seen.who();
     let (sockets, joins) = (seen.table("raw_socket"), seen.who_joins("c.process"));
     let (time, ns) = (seen.text("c.time"), seen.ns("c.time"));
@@ -268,7 +268,7 @@ fn raw_sockets(seen: &Seen<'_>) -> String {
     )
 }
 
-fn losses(seen: &Seen<'_>) -> String {
+fn losses(seen: &Seen) -> String {
     let (losses, time, ns) = (seen.table("loss"), seen.text("c.time"), seen.ns("c.time"));
     let unit = words::<LossUnit>("c.unit", names::loss_unit);
     let window = seen.at("c.time");
@@ -278,17 +278,18 @@ fn losses(seen: &Seen<'_>) -> String {
     )
 }
 
-/// Connections that have ended, added up in the whole file: by whom, to whom. Of a file that still grows they are added
-/// up now.
-fn contacts(seen: &Seen<'_>) -> String {
+/// Connections that have ended, added up: by whom, to whom. Of a file that still grows, or of which the window has a
+/// part, they are added up now.
+fn contacts(seen: &Seen) -> String {
     let (mut contacts, ways) = (seen.table("contact"), seen.table("way"));
-    if !seen.sealed {
+    if !seen.added_up {
         let (connections, endings) = (seen.table("connection"), seen.table("ending"));
+        let window = seen.overlaps("c.ended - c.age", "c.ended");
         contacts = format!(
             "(SELECT i.lineage, i.way, i.remote, i.port, i.domain, count(*) AS count,
               sum(c.ending IN (SELECT id FROM {endings} WHERE failed)) AS failed, min(c.ended - c.age) AS first,
-              max(c.ended) AS last, sum(c.sent) AS sent, sum(c.received) AS received
-              FROM {connections} c JOIN {contacts} i ON i.id = c.contact GROUP BY c.contact)"
+              max(c.ended) AS last, ifnull(sum(c.sent), 0) AS sent, ifnull(sum(c.received), 0) AS received
+              FROM {connections} c JOIN {contacts} i ON i.id = c.contact WHERE {window} GROUP BY c.contact)"
         );
     }
     let lineages = seen.table("lineage");
@@ -298,12 +299,110 @@ fn contacts(seen: &Seen<'_>) -> String {
     let (lineage, container) = (seen.string("l.text"), seen.string("l.container"));
     let domain = seen.string("k.domain");
     let (first, last) = (seen.text("k.first"), seen.text("k.last"));
-    let window = seen.overlaps("k.first", "k.last");
     format!(
         "SELECT {direction} AS direction, {local} AS local_ip, {remote} AS peer_ip, k.port, {domain} AS domain,
          w.protocol, w.netns, k.count, k.failed, {first} AS first, {last} AS last, k.sent, k.received,
          {name} AS name, {program} AS program, l.uid, {container} AS container, {lineage} AS lineage,
          lower(hex(l.fingerprint)) AS fingerprint
-         FROM {contacts} k JOIN {ways} w ON w.id = k.way LEFT JOIN {lineages} l ON l.id = k.lineage WHERE k.count > 0 AND {window}"
+         FROM {contacts} k JOIN {ways} w ON w.id = k.way LEFT JOIN {lineages} l ON l.id = k.lineage
+         WHERE k.count > 0"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use rusqlite::Connection;
+    use tempfile::TempDir;
+
+    use crate::history::partition;
+    use crate::history::reader::History;
+    use crate::history::reader::sql::{Answer, Cell, SqlError};
+    use crate::history::samples;
+    use crate::history::store;
+    use crate::history::window::Window;
+
+    const BEGIN: u64 = 100_000_000_000;
+
+    /// Twenty connections, each of which lasts two nanoseconds; to ten addresses, which is more than are remembered here.
+    fn history() -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let curl = samples::image(7, b"curl", b"curl\0", None);
+        let items = (0..20).map(|number| {
+            let time = BEGIN + 10 * number;
+            let remote = format!("192.0.2.{}:80", number % 10);
+            let connection = samples::connection(&curl, time, &remote);
+            samples::ended(&curl, time + 2, connection)
+        });
+        samples::write(directory.path(), items.collect());
+        directory
+    }
+
+    #[derive(Default)]
+    struct Rows(Vec<Vec<Cell>>);
+
+    impl Answer for Rows {
+        type Error = SqlError;
+
+        fn begin(&mut self, _titles: &[&str]) -> Result<(), SqlError> {
+            Ok(())
+        }
+
+        fn row(&mut self, cells: Vec<Cell>) -> Result<ControlFlow<()>, SqlError> {
+            self.0.push(cells);
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+
+    fn sums(directory: &TempDir, since: u64, until: u64) -> Vec<Cell> {
+        let unix = |time: u64| (BEGIN + time).cast_signed() + samples::OFFSET;
+        let window = Window {
+            since: unix(since),
+            until: unix(until),
+        };
+        let history = History::open(directory.path(), window).unwrap();
+        let mut rows = Rows::default();
+        let question = "SELECT sum(count), sum(sent), count(DISTINCT peer_ip) FROM contacts";
+        history.ask(question, &mut rows).unwrap();
+        rows.0.remove(0)
+    }
+
+    #[test]
+    fn contacts_are_those_of_the_window() {
+        let directory = history();
+        let numbers = |numbers: [i64; 3]| numbers.map(Cell::Integer).to_vec();
+        assert_eq!(sums(&directory, 0, 1000), numbers([20, 20 * 78, 10]));
+        assert_eq!(sums(&directory, 153, 1000), numbers([4, 4 * 78, 4]));
+        assert_eq!(sums(&directory, 0, 29), numbers([3, 3 * 78, 3]));
+        assert_eq!(sums(&directory, 52, 61), numbers([2, 2 * 78, 2]));
+    }
+
+    #[test]
+    fn what_contacts_amount_to_while_they_are_written_is_what_their_rows_do() {
+        let directory = history();
+        let path = store::files(directory.path()).unwrap().remove(0);
+        let database = Connection::open(path).unwrap();
+        let contacts = || {
+            let mut select = database
+                .prepare("SELECT id, count, failed, first, last, sent, received FROM contact")
+                .unwrap();
+            let rows = select.query_map([], |row| {
+                (0..7)
+                    .map(|column| row.get(column))
+                    .collect::<rusqlite::Result<Vec<Option<i64>>>>()
+            });
+            rows.unwrap().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let written = contacts();
+        database
+            .execute("UPDATE contact SET count = NULL", [])
+            .unwrap();
+        partition::seal(&database).unwrap();
+        assert_eq!(written, contacts());
+        assert!(
+            written.iter().all(|contact| contact[1] == Some(1)),
+            "{written:?}"
+        );
+    }
 }

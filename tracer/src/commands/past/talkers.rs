@@ -58,7 +58,7 @@ pub(in crate::commands) fn talkers(
         } else {
             None
         };
-    history.tally(wanted, &mut |file, image, remote, sum| {
+    history.tally(wanted, &mut |file, image, sum, remotes| {
         let key = image.as_ref().map(|image| image.key);
         let key = (about[file].host.boot_id, key);
         let talker = talkers.entry(key).or_insert_with(|| Talker {
@@ -72,9 +72,8 @@ pub(in crate::commands) fn talkers(
             (talker.file, talker.image) = (file, image);
         }
         talker.sum.add(&sum, 0);
-        if talker.peers.len() < PEERS_MAX {
-            talker.peers.insert(remote);
-        }
+        let room = PEERS_MAX.saturating_sub(talker.peers.len());
+        talker.peers.extend(remotes.iter().take(room));
     })?;
     let mut talkers: Vec<Talker> = talkers.into_values().collect();
     talkers.retain(|talker| talker.sum.connections >= args.min_conns);

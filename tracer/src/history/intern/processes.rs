@@ -69,7 +69,11 @@ impl Interned {
     }
 
     /// The rows of a process, after those of its ancestors.
-    pub(in crate::history) fn process(&mut self, database: &Connection, image: &Arc<Image>) -> Result<Written> {
+    pub(in crate::history) fn process(
+        &mut self,
+        database: &Connection,
+        image: &Arc<Image>,
+    ) -> Result<Written> {
         let key = |image: &Arc<Image>| Arc::as_ptr(image) as usize;
         if let Some(&written) = self.processes.0.get(&key(image)) {
             return Ok(written);

@@ -16,12 +16,17 @@ use crate::observation::{Connection as Traced, ConnectionId, FlowStage, Subflow}
 use crate::process::image::Image;
 
 /// Writes a connection that has ended.
-pub(super) const INSERT_ENDED: &str = "INSERT INTO connection (ended, contact, process, port, age, delay, sent, received, rtt,
+pub(super) const INSERT_ENDED: &str =
+    "INSERT INTO connection (ended, contact, process, port, age, delay, sent, received, rtt,
     ending, serial) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 impl Batch<'_> {
     /// Writes a connection that is open.
-    pub(in crate::history) fn open(&mut self, traced: &Traced, process: Option<&Arc<Image>>) -> Result<()> {
+    pub(in crate::history) fn open(
+        &mut self,
+        traced: &Traced,
+        process: Option<&Arc<Image>>,
+    ) -> Result<()> {
         let owner = self.owner(process)?;
         let (contact, port) = self.contact(traced, owner)?;
         let cause = self.own_cause(traced, process)?;

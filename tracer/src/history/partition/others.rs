@@ -27,7 +27,12 @@ impl Batch<'_> {
         update.execute([owner.row, time]).map(drop)
     }
 
-    pub(super) fn exited(&mut self, time: BootTime, process: Option<&Arc<Image>>, status: u32) -> Result<()> {
+    pub(super) fn exited(
+        &mut self,
+        time: BootTime,
+        process: Option<&Arc<Image>>,
+        status: u32,
+    ) -> Result<()> {
         let Some(owner) = self.owner(process)? else {
             return Ok(());
         };

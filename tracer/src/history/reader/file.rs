@@ -3,15 +3,14 @@
 //! In: a path. Out: the host and boot that it tells of, and its rows. Files that a daemon writes are read beside it;
 //! those that one could not close are read as they are.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use hashbrown::HashMap;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use serde::Deserialize;
 
-use super::Wanted;
 use super::rows::{Referred, Span};
 use crate::history::schema;
 use crate::history::window::Window;
@@ -21,7 +20,6 @@ use crate::identity::BootId;
 use crate::output::About;
 use crate::output::names::HookNames;
 use crate::passwd::Names;
-use crate::process::image::Image;
 
 /// So much of a file is mapped rather than read, in bytes.
 const MAPPED: i64 = 1 << 30;
@@ -71,7 +69,12 @@ pub(super) struct HistoryFile {
     /// Whether what stands in its log cannot be read.
     pub(super) without_log: bool,
     host: HostMember,
+    /// Which processes ended in it, by PID and start, once somebody has asked.
+    process_ends: OnceCell<HashMap<(u32, i64), ProcessEnd>>,
 }
+
+/// When a process ended, in the file's times, and its status.
+pub(super) type ProcessEnd = (i64, Option<u32>);
 
 #[derive(Clone, Debug, Deserialize)]
 struct HostMember {
@@ -144,6 +147,7 @@ impl HistoryFile {
             is_sealed,
             without_log,
             host,
+            process_ends: OnceCell::new(),
         })
     }
 
@@ -181,26 +185,46 @@ impl HistoryFile {
         }
     }
 
-    /// Who talked to which address, by the rows of a sum: of a contact, of which `wanted` says whether it counts, or
-    /// of a string.
-    pub(super) fn talked(
-        &mut self,
-        process: Option<i64>,
-        counted: i64,
-        wanted: Option<&Wanted<'_>>,
-    ) -> rusqlite::Result<Option<(Option<Arc<Image>>, IpAddr)>> {
-        let (database, referred) = (&self.database, &mut self.referred);
-        let process = match process {
-            Some(row) => referred.images.image(database, row)?,
-            None => None,
-        };
-        let Some(wanted) = wanted else {
-            let remote = referred.images.address(database, Some(counted))?;
-            return Ok(Some((process, remote)));
-        };
-        let contact = referred.contact(database, counted)?;
-        let is_wanted = wanted(process.as_deref(), &contact);
-        Ok(is_wanted.then_some((process, contact.remote)))
+    /// Whether every connection that ended in it did so in a span.
+    pub(super) fn lies_in(&self, span: Span) -> rusqlite::Result<bool> {
+        // Each by itself is found at an end of the table.
+        let ends =
+            "SELECT (SELECT min(ended) FROM connection), (SELECT max(ended) FROM connection)";
+        let (first, last): (Option<i64>, Option<i64>) =
+            self.database
+                .query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(first.is_none_or(|first| first >= span.since)
+            && last.is_none_or(|last| last <= span.until))
+    }
+
+    /// When and how a process ended, if it did so in this file; by its PID and start, in the file's times.
+    pub(super) fn end_of(&self, pid: u32, start: i64) -> rusqlite::Result<Option<ProcessEnd>> {
+        if !self.is_sealed {
+            // There is no index yet: they are read all at once, not anew for each.
+            let ends = match self.process_ends.get() {
+                Some(ends) => ends,
+                None => {
+                    let ends = self.read_process_ends()?;
+                    self.process_ends.get_or_init(|| ends)
+                }
+            };
+            return Ok(ends.get(&(pid, start)).copied());
+        }
+        let mut select = self.database.prepare_cached(
+            "SELECT exited, status FROM process WHERE pid = ?1 AND start = ?2 AND exited IS NOT NULL",
+        )?;
+        let end = select.query_row(params![pid, start], |row| Ok((row.get(0)?, row.get(1)?)));
+        end.optional()
+    }
+
+    fn read_process_ends(&self) -> rusqlite::Result<HashMap<(u32, i64), ProcessEnd>> {
+        let mut select = self
+            .database
+            .prepare("SELECT pid, start, exited, status FROM process WHERE exited IS NOT NULL")?;
+        let ends = select.query_map([], |row| {
+            Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
+        })?;
+        ends.collect()
     }
 
     pub(super) fn error(&self, source: rusqlite::Error) -> FileError {
@@ -256,4 +280,40 @@ pub(super) fn uri(path: &Path) -> String {
         }
     }
     uri
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use crate::event::BootTime;
+    use crate::history::reader::{History, Kind};
+    use crate::history::window::Window;
+    use crate::history::{What, samples};
+
+    #[test]
+    fn the_end_of_a_process_is_found_in_a_file_that_still_grows() {
+        const LATER: u64 = 7 * 3_600_000_000_000;
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = samples::writer(directory.path());
+        let curl = samples::image(7, b"curl", b"curl\0", None);
+        let other = samples::image(8, b"other", b"other\0", None);
+        let executed = |image, time| samples::item(image, time, What::Executed);
+        writer.batch(vec![executed(&curl, 1), executed(&other, 2)]);
+        writer.batch(vec![samples::item(
+            &curl,
+            LATER,
+            What::Exited { status: 9 },
+        )]);
+        let mut history = History::open(directory.path(), Window::ALL).unwrap();
+        assert_eq!(history.about().len(), 2, "files");
+        let mut ends = Vec::new();
+        let visit = &mut |_, item: crate::history::Item| {
+            ends.push(item.over);
+            ControlFlow::Continue(())
+        };
+        history.visit(Kind::Processes, visit).unwrap();
+        assert_eq!(ends, [Some((BootTime(LATER), Some(9))), None]);
+        writer.finish();
+    }
 }

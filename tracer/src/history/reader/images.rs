@@ -53,6 +53,7 @@ impl<T: Clone> Cache<T> {
 pub(super) struct Images {
     base: i64,
     strings: Cache<Bytes>,
+    addresses: Cache<IpAddr>,
     images: Cache<Arc<Image>>,
     programs: Cache<Arc<Program>>,
     contents: Cache<Arc<Content>>,
@@ -97,9 +98,15 @@ impl Images {
 
     /// An address.
     pub(super) fn address(&mut self, database: &Connection, row: Option<i64>) -> Result<IpAddr> {
-        let text = self.string(database, row)?;
+        let row = row.unwrap_or_default();
+        if let Some(address) = self.addresses.get(row) {
+            return Ok(address);
+        }
+        let text = self.string(database, Some(row))?;
         let text = std::str::from_utf8(&text).unwrap_or_default();
-        text.parse().map_err(|_| rusqlite::Error::InvalidQuery)
+        let address = text.parse().map_err(|_| rusqlite::Error::InvalidQuery)?;
+        self.addresses.keep(row, &address);
+        Ok(address)
     }
 
     /// A process and its ancestors.

@@ -17,13 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::OptionalExtension as _;
 
 pub use self::file::FileError;
 use self::file::HistoryFile;
 pub use self::rows::Contact;
 use self::rows::Visit;
-use self::tally::Part;
 pub use self::tally::Sum;
 use super::item::{Item, What};
 use super::store;
@@ -244,32 +242,24 @@ impl History {
         Ok(())
     }
 
-    /// How much each process talked, by file and address of the other end: in nanoseconds since 1970. `wanted` says
+    /// How much each process talked, and with which addresses, by file: in nanoseconds since 1970. `wanted` says
     /// which connections count; without it all do, which takes a fraction of the time.
     pub fn tally(
         &mut self,
         wanted: Option<&Wanted<'_>>,
-        visit: &mut dyn FnMut(usize, Option<Arc<Image>>, IpAddr, Sum),
+        visit: &mut dyn FnMut(usize, Option<Arc<Image>>, Sum, &[IpAddr]),
     ) -> Result<(), ReadError> {
-        let part = match wanted {
-            Some(_) => Part::Whole,
-            None => Part::Remote,
-        };
         for index in 0..self.files.len() {
             let is_last = self.is_last(index);
             let file = &mut self.files[index];
-            let span = file.span(self.window);
-            let sums =
-                tally::tally(file, span, is_last, part).map_err(|error| file.error(error))?;
-            for (key, sum) in sums {
-                let talked = file.talked(key.process(), key.counted(), wanted);
-                let Some((process, remote)) = talked.map_err(|source| file.error(source))? else {
-                    continue;
-                };
+            let (span, shift) = (file.span(self.window), file.wall_base());
+            let mut one = |process, sum: &Sum, remotes: &[IpAddr]| {
                 let mut shifted = Sum::NONE;
-                shifted.add(&sum, file.wall_base());
-                visit(index, process, remote, shifted);
-            }
+                shifted.add(sum, shift);
+                visit(index, process, shifted, remotes);
+            };
+            let tallied = tally::tally(file, span, is_last, wanted, &mut one);
+            tallied.map_err(|source| self.files[index].error(source))?;
         }
         Ok(())
     }
@@ -386,19 +376,8 @@ fn ahead(later: &[&HistoryFile], item: &mut Item) -> Result<bool, FileError> {
             };
             for file in later {
                 let start = key.start_ns.cast_signed().wrapping_sub(file.base);
-                let exit = file
-                    .database
-                    .prepare_cached(
-                        "SELECT exited, status FROM process
-                         WHERE pid = ?1 AND start = ?2 AND exited IS NOT NULL",
-                    )
-                    .and_then(|mut select| {
-                        let row = select.query_row(rusqlite::params![key.tgid, start], |row| {
-                            Ok((row.get(0)?, row.get(1)?))
-                        });
-                        row.optional()
-                    });
-                if let Some((exited, status)) = exit.map_err(|source| file.error(source))? {
+                let end = file.end_of(key.tgid, start);
+                if let Some((exited, status)) = end.map_err(|source| file.error(source))? {
                     item.over = Some((file.referred.images.time(exited), status));
                     break;
                 }

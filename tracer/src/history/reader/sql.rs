@@ -167,20 +167,20 @@ impl History {
                     source,
                 })?;
         }
-        for view in views::NAMES {
-            let selects = self.files.iter().enumerate().map(|(index, file)| {
-                let span = file.span(self.window);
-                views::select(
-                    view,
-                    &Seen {
-                        schema: &format!("file{index}."),
-                        wall_base: file.wall_base(),
-                        window: Some((span.since, span.until)),
-                        last: self.is_last(index),
-                        sealed: file.is_sealed,
-                    },
-                )
+        let mut seen = Vec::new();
+        for (index, file) in self.files.iter().enumerate() {
+            let span = file.span(self.window);
+            let added_up = file.is_sealed && file.lies_in(span).map_err(SqlError::Read)?;
+            seen.push(Seen {
+                schema: format!("file{index}."),
+                wall_base: file.wall_base(),
+                window: Some((span.since, span.until)),
+                last: self.is_last(index),
+                added_up,
             });
+        }
+        for view in views::NAMES {
+            let selects = seen.iter().map(|seen| views::select(view, seen));
             let selects = selects.collect::<Vec<_>>().join(" UNION ALL ");
             database
                 .execute_batch(&format!("CREATE TEMP VIEW {view} AS {selects}"))

@@ -9,14 +9,14 @@ use hashbrown::HashSet;
 use rusqlite::{Connection as Database, Result, Row};
 use serde::Deserialize;
 
-use super::{Contact, Referred, Span, Visit, each};
+use super::{Referred, Span, Visit, each};
 use crate::event::{BootTime, Endpoints, Totals};
 use crate::history::item::{End, Item, What};
 use crate::observation::Subflow;
 
 pub(in crate::history::reader) const ENDED: &str =
-    "SELECT c.ended, c.contact, c.process, c.port, c.age, c.delay, c.sent, c.received, c.rtt,
-    c.ending, c.serial, m.cause, m.peer_first_seen, m.peer_serial, m.subflows
+    "SELECT c.ended - c.age, c.serial, c.contact, c.process, c.port, c.ended, c.delay, c.sent, c.received,
+    c.rtt, c.ending, m.cause, m.peer_first_seen, m.peer_serial, m.subflows
     FROM connection c LEFT JOIN more m ON m.ended = c.ended";
 
 /// Connections that were there in the span and have ended by now, by when they ended.
@@ -92,39 +92,34 @@ pub(in crate::history::reader) fn ended_item(
     referred: &mut Referred,
     row: &Row<'_>,
 ) -> Result<Item> {
-    let ended: i64 = row.get(0)?;
-    let contact = referred.contact(database, row.get(1)?)?;
-    let process = referred.process(database, row.get(2)?)?;
-    let ending = referred.ending(database, row.get(9)?)?;
-    let first_seen = ended - row.get::<_, i64>(4)?;
-    let delay: Option<i64> = row.get(5)?;
-    let id = referred.id(first_seen, row.get(10)?);
-    let mut connection = referred.connection(&contact, process.as_ref(), id, row.get(3)?);
+    let (mut connection, process) = referred.connection(database, row)?;
+    let first_seen: i64 = row.get(0)?;
+    let delay: Option<i64> = row.get(6)?;
     connection.opened_at = delay.map(|delay| referred.images.time(first_seen + delay));
-    if let Some(cause) = referred.images.cause(database, row.get(11)?)? {
-        connection.cause = Some(cause);
-    }
+    referred.own_cause(database, &mut connection, row.get(11)?)?;
     connection.peer = referred.peer(row.get(12)?, row.get(13)?);
-    let sent: Option<i64> = row.get(6)?;
+    let ending = referred.ending(database, row.get(10)?)?;
+    let sent: Option<i64> = row.get(7)?;
     let totals = match sent {
         Some(sent) => Some(Totals {
             sent: sent.cast_unsigned(),
-            received: row.get::<_, i64>(7)?.cast_unsigned(),
-            rtt_us: row.get(8)?,
+            received: row.get::<_, i64>(8)?.cast_unsigned(),
+            rtt_us: row.get(9)?,
             retransmits: ending.retransmits,
         }),
         None => None,
     };
     let subflows: Option<String> = row.get(14)?;
+    let subflows = subflows.map(|text| self::subflows(&text, connection.endpoints));
     let end = End {
         failed: ending.failed,
         totals,
-        subflows: subflows.map_or_else(Vec::new, |text| self::subflows(&text, &contact)),
+        subflows: subflows.unwrap_or_default(),
         state: ending.state,
         errno: ending.errno,
     };
     Ok(Item {
-        time: referred.images.time(ended),
+        time: referred.images.time(row.get(5)?),
         process,
         what: What::Ended(connection, Box::new(end)),
         over: None,
@@ -142,14 +137,13 @@ struct StoredSubflow {
     retransmits: Option<u32>,
 }
 
-fn subflows(text: &str, contact: &Contact) -> Vec<Subflow> {
+fn subflows(text: &str, first: Endpoints) -> Vec<Subflow> {
     let stored: Vec<StoredSubflow> = serde_json::from_str(text).unwrap_or_default();
     let subflow = |stored: StoredSubflow| Subflow {
         endpoints: Endpoints {
-            netns: contact.netns,
             local: stored.local,
             remote: stored.remote,
-            ipv6_socket: contact.ipv6_socket,
+            ..first
         },
         totals: stored.sent.map(|sent| Totals {
             sent,
@@ -184,22 +178,18 @@ pub(in crate::history::reader) fn open_of(
          FROM open WHERE first_seen <= ?1 ORDER BY first_seen",
     )?;
     each(select.query([span.until])?, visit, |row| {
-        let contact: i64 = row.get(2)?;
-        if !wanted(contact) {
+        if !wanted(row.get(2)?) {
             return Ok(None);
         }
-        let contact = referred.contact(database, contact)?;
-        let process = referred.process(database, row.get(3)?)?;
-        let id = referred.id(row.get(0)?, row.get(1)?);
-        let mut connection = referred.connection(&contact, process.as_ref(), id, row.get(4)?);
+        let (mut connection, process) = referred.connection(database, row)?;
         let opened: Option<i64> = row.get(5)?;
         connection.opened_at = opened.map(|time| referred.images.time(time));
-        if let Some(cause) = referred.images.cause(database, row.get(6)?)? {
-            connection.cause = Some(cause);
-        }
+        referred.own_cause(database, &mut connection, row.get(6)?)?;
         connection.peer = referred.peer(row.get(7)?, row.get(8)?);
         Ok(Some(Item {
-            time: connection.opened_at.unwrap_or(BootTime(id.first_seen_ns)),
+            time: connection
+                .opened_at
+                .unwrap_or(BootTime(connection.id.first_seen_ns)),
             process,
             what: What::Opened(connection),
             over: None,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rusqlite::{Connection as Database, Result};
+use rusqlite::{Connection as Database, Result, Row};
 
 use crate::dns::names::{Domain, KnownFrom};
 use crate::event::{Endpoints, Errno, Protocol, SocketId};
@@ -30,11 +30,11 @@ pub struct Contact {
     pub port: u16,
     /// The row of the lineage, where the owner is known.
     pub lineage: Option<i64>,
-    pub(super) netns: u32,
+    netns: u32,
     domain: Option<Domain>,
     provenance: Provenance,
     opening: Opening,
-    pub(super) ipv6_socket: bool,
+    ipv6_socket: bool,
     existing: bool,
     mptcp: bool,
 }
@@ -147,19 +147,23 @@ impl Referred {
         Ok(ending)
     }
 
+    /// The connection of a row that begins with when it was first seen, a serial number, contact, process, and port;
+    /// and its owner.
     pub(super) fn connection(
-        &self,
-        contact: &Contact,
-        process: Option<&Arc<Image>>,
-        id: ConnectionId,
-        port: i64,
-    ) -> Connection {
-        let port = u16::try_from(port + 32_768).unwrap_or_default();
+        &mut self,
+        database: &Database,
+        row: &Row<'_>,
+    ) -> Result<(Connection, Option<Arc<Image>>)> {
+        let id = self.id(row.get(0)?, row.get(1)?);
+        let contact = self.contact(database, row.get(2)?)?;
+        let process = self.process(database, row.get(3)?)?;
+        let port = row.get::<_, i64>(4)? + 32_768;
+        let port = u16::try_from(port).unwrap_or_default();
         let (local_port, remote_port) = match contact.direction {
             Direction::Ingress => (contact.port, port),
             Direction::Egress | Direction::Unknown => (port, contact.port),
         };
-        Connection {
+        let connection = Connection {
             id,
             socket: SocketId(0),
             protocol: contact.protocol,
@@ -170,16 +174,30 @@ impl Referred {
                 ipv6_socket: contact.ipv6_socket,
             },
             direction: contact.direction,
-            owner: process.map(|image| image.key),
+            owner: process.as_ref().map(|image| image.key),
             owner_provenance: contact.provenance,
             opening: contact.opening,
             peer: None,
             opened_at: None,
             existing: contact.existing,
-            cause: process.and_then(|image| image.cause.clone()),
+            cause: process.as_ref().and_then(|image| image.cause.clone()),
             mptcp: contact.mptcp,
             domain: contact.domain.clone(),
+        };
+        Ok((connection, process))
+    }
+
+    /// What led to a connection, where that is not what led to its owner.
+    pub(super) fn own_cause(
+        &mut self,
+        database: &Database,
+        connection: &mut Connection,
+        row: Option<i64>,
+    ) -> Result<()> {
+        if let Some(cause) = self.images.cause(database, row)? {
+            connection.cause = Some(cause);
         }
+        Ok(())
     }
 
     pub(super) fn id(&self, first_seen: i64, serial: u32) -> ConnectionId {

@@ -21,7 +21,7 @@ pub(in crate::history::reader) fn listeners(
     visit: &mut Visit<'_>,
 ) -> Result<ControlFlow<()>> {
     let mut select = database.prepare_cached(
-        "SELECT first_seen, serial, contact, process, opened, closed FROM listener
+        "SELECT first_seen, serial, contact, process, -32768, opened, closed FROM listener
          WHERE first_seen <= ?2 AND ifnull(closed, ?1) >= ?1 AND (closed IS NOT NULL OR ?3)
          ORDER BY first_seen",
     )?;
@@ -29,15 +29,14 @@ pub(in crate::history::reader) fn listeners(
         select.query(params![span.since, span.until, last])?,
         visit,
         |row| {
-            let contact = referred.contact(database, row.get(2)?)?;
-            let process = referred.process(database, row.get(3)?)?;
-            let id = referred.id(row.get(0)?, row.get(1)?);
-            let mut connection = referred.connection(&contact, process.as_ref(), id, -32_768);
-            let opened: Option<i64> = row.get(4)?;
+            let (mut connection, process) = referred.connection(database, row)?;
+            let opened: Option<i64> = row.get(5)?;
             connection.opened_at = opened.map(|time| referred.images.time(time));
-            let closed: Option<i64> = row.get(5)?;
+            let closed: Option<i64> = row.get(6)?;
             Ok(Some(Item {
-                time: connection.opened_at.unwrap_or(BootTime(id.first_seen_ns)),
+                time: connection
+                    .opened_at
+                    .unwrap_or(BootTime(connection.id.first_seen_ns)),
                 process,
                 what: What::ListenOpened(connection),
                 over: closed.map(|time| (referred.images.time(time), None)),
@@ -59,14 +58,9 @@ pub(in crate::history::reader) fn flows(
          received, cause FROM flow WHERE first_seen <= ?2 AND last >= ?1 ORDER BY first_seen",
     )?;
     each(select.query([span.since, span.until])?, visit, |row| {
-        let contact = referred.contact(database, row.get(2)?)?;
-        let process = referred.process(database, row.get(3)?)?;
-        let id = referred.id(row.get(0)?, row.get(1)?);
-        let mut connection = referred.connection(&contact, process.as_ref(), id, row.get(4)?);
-        connection.opened_at = Some(BootTime(id.first_seen_ns));
-        if let Some(cause) = referred.images.cause(database, row.get(11)?)? {
-            connection.cause = Some(cause);
-        }
+        let (mut connection, process) = referred.connection(database, row)?;
+        connection.opened_at = Some(BootTime(connection.id.first_seen_ns));
+        referred.own_cause(database, &mut connection, row.get(11)?)?;
         let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
         let totals = FlowTotals {
             sent_packets: count(7)?,
