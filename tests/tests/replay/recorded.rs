@@ -12,7 +12,7 @@ use tests::samples;
 use tracer::filter::Filter;
 use tracer::history::Item;
 use tracer::history::import::Import;
-use tracer::history::reader::{History, Kind};
+use tracer::history::reader::{Glance, History, Kind};
 use tracer::history::window::Window;
 use tracer::metrics;
 use tracer::observation::{Observation, Sink};
@@ -403,7 +403,7 @@ fn whatever_a_line_has_become_it_is_refused_or_can_be_shown() {
         ControlFlow::Continue(())
     };
     history
-        .visit_in_order(&Kind::ALL, &mut count)
+        .visit_in_order(&Kind::ALL, Glance::All, &mut count)
         .expect("it can be read");
     assert!(kept > read / 3, "{kept} of {read} are kept");
     assert!(

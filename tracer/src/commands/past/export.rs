@@ -14,7 +14,7 @@ use crate::cli::{ExportArgs, ExportFormat, Subject};
 use crate::clock::WallOffset;
 use crate::failure::Failure;
 use crate::history::Item;
-use crate::history::reader::{History, Kind, ReadError};
+use crate::history::reader::{Glance, History, Kind, ReadError};
 use crate::output::json::Json;
 use crate::output::parquet::Parquet;
 use crate::output::past::{Cells, Columns};
@@ -62,7 +62,7 @@ fn write(
     let abouts = history.about();
     let mut writer = Writer::new(args.format, kinds[0], out)?;
     let mut written = Ok(());
-    let read = history.visit_in_order(kinds, &mut |file, item| {
+    let read = history.visit_in_order(kinds, Glance::All, &mut |file, item| {
         let observation = item.observation();
         let record = observation.as_ref().map(Record::of);
         let Some(record) = record.filter(|record| filter.admits(record)) else {

@@ -23,7 +23,7 @@ use crate::event::BootTime;
 use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::history::Item;
-use crate::history::reader::{History, Kind};
+use crate::history::reader::{Glance, History, Kind};
 use crate::history::window::Window;
 use crate::host::Host;
 use crate::observation::{Fact, Loss, LossUnit, Observation, Sink};
@@ -202,7 +202,7 @@ impl<S: Sink> Replay<'_, Detecting<S>> {
         let mut progress = Progress::of(&history).silent(self.is_silent);
         let abouts = history.about().into_iter().map(Arc::new);
         let abouts: Vec<_> = abouts.collect();
-        history.visit_in_order(&Kind::ALL, &mut |file, item| {
+        history.visit_in_order(&Kind::ALL, Glance::All, &mut |file, item| {
             let about = &abouts[file];
             progress.row(WallOffset::new(about.offset).unix_nanoseconds(item.time));
             self.item(about, &item);

@@ -29,6 +29,7 @@ use crate::output::json::Json;
 use crate::output::record::Record;
 use crate::output::report::{Evidence, Heading, Report};
 use crate::output::{About, Format as _};
+use crate::process::image::Image;
 
 /// Of which time, unless told otherwise.
 const DEFAULT_SINCE: &str = "1d";
@@ -106,8 +107,9 @@ fn gather(
     let mut json: Option<(usize, Box<Json>)> = None;
     let (mut line, mut sequence) = (Vec::new(), 0);
     let mut written = Ok(());
-    let mut gaps = Gaps::of(history, report.made());
-    history.visit_in_order(&Kind::ALL, &mut |file, item| {
+    let mut gaps = Gaps::of(history, report.made())?;
+    let owner = |file: usize, image: &Image| subject.owns(abouts[file].host.boot_id, image);
+    history.visit_in_order(&Kind::ALL, subject.glance(&owner), &mut |file, item| {
         let about = &abouts[file];
         let time = WallOffset::new(about.offset).unix_nanoseconds(item.time);
         progress.row(time);

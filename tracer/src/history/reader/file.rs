@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use serde::Deserialize;
 
@@ -97,6 +98,10 @@ impl HistoryFile {
     fn read(path: &Path, database: Connection, without_log: bool) -> Result<Self, FileError> {
         let wrong = |source| wrong(path, source);
         database.set_prepared_statement_cache_capacity(64);
+        // Statements are planned once, not anew for each value that is looked for.
+        database
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(wrong)?;
         // Where that is refused, it reads.
         let _ = database.pragma_update(None, "mmap_size", MAPPED);
         // One moment of the file, whatever is written meanwhile, and one lock.

@@ -4,6 +4,7 @@
 //! with it, as notes for people.
 
 mod file;
+mod glance;
 mod images;
 mod rows;
 pub mod sql;
@@ -16,10 +17,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use jiff::Timestamp;
 
 pub use self::file::FileError;
 use self::file::HistoryFile;
+pub use self::glance::Glance;
 pub use self::rows::Contact;
 use self::rows::Visit;
 pub use self::tally::Sum;
@@ -216,7 +220,9 @@ impl History {
             } else if contacts.is_empty() {
                 Ok(())
             } else {
-                rows::scan_of(database, referred, span, &contacts, &mut collect)
+                let of: HashSet<i64, RandomState> = contacts.iter().copied().collect();
+                let mut wanted = |_: &mut _, _, contact| Ok(of.contains(&contact));
+                rows::scan(database, referred, span, &mut wanted, &mut collect)
             };
             found.map_err(|source| wrong(&file.path, source))?;
             items.sort_by_key(|item| item.time);

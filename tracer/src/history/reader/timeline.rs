@@ -6,7 +6,9 @@
 use std::ops::{ControlFlow, RangeInclusive};
 
 use super::file::HistoryFile;
-use super::{History, Kind, ReadError, rows, wrong};
+use super::glance::{Glance, Glanced};
+use super::rows::{self, Referred, Span};
+use super::{History, Kind, ReadError, wrong};
 use crate::event::BootTime;
 use crate::history::item::{Item, What};
 use crate::history::window::Window;
@@ -35,6 +37,18 @@ impl History {
         self.files.first().map_or(i64::MAX, HistoryFile::begun_unix)
     }
 
+    /// When the last connection of each file ended, in nanoseconds since 1970.
+    pub fn last_ends(&self) -> Result<Vec<Option<i64>>, ReadError> {
+        let last = |file: &HistoryFile| {
+            let last: rusqlite::Result<Option<i64>> =
+                file.database
+                    .query_row("SELECT max(ended) FROM connection", [], |row| row.get(0));
+            let last = last.map_err(|source| file.error(source))?;
+            Ok(last.map(|last| file.wall_base().saturating_add(last)))
+        };
+        self.files.iter().map(last).collect()
+    }
+
     /// Since when somebody wrote each run of a daemon, in nanoseconds since 1970, and the number of its first file.
     pub fn runs(&self) -> Vec<(usize, i64)> {
         let mut runs = Vec::new();
@@ -50,13 +64,16 @@ impl History {
     /// Hands on items of some kinds in the order in which they happened, by when a connection ended or a flow was
     /// last seen. After those of each run of a daemon comes what was still there: at the end of the window, or of
     /// the run.
+    ///
+    /// Of connections that have ended, those that a glance finds without interest need not come.
     pub fn visit_in_order(
         &mut self,
         kinds: &[Kind],
+        glance: Glance<'_>,
         visit: &mut VisitAll<'_>,
     ) -> Result<(), ReadError> {
         for index in 0..self.files.len() {
-            if self.visit_slices(index, kinds, visit)?.is_break() {
+            if self.visit_slices(index, kinds, glance, visit)?.is_break() {
                 break;
             }
             let standing = self.visit_ended_later(index, kinds, visit)?;
@@ -74,16 +91,19 @@ impl History {
         &mut self,
         index: usize,
         kinds: &[Kind],
+        glance: Glance<'_>,
         visit: &mut VisitAll<'_>,
     ) -> Result<ControlFlow<()>, ReadError> {
-        let file = &self.files[index];
+        let file = &mut self.files[index];
+        let glanced = Glanced::new(glance, index, &file.database, &mut file.referred);
+        let mut glanced = glanced.map_err(|source| wrong(&file.path, source))?;
         let span = file.span(self.window);
         let until = file.base.saturating_add(span.until);
         let mut since = file.base.saturating_add(span.since);
         loop {
             let slice = since..=self.slice_end(index, kinds, since, until)?;
             let end = *slice.end();
-            for (file, item) in self.items_of(index, kinds, &slice)? {
+            for (file, item) in self.items_of(index, kinds, &slice, &mut glanced)? {
                 if visit(file, item).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -129,11 +149,12 @@ impl History {
         index: usize,
         kinds: &[Kind],
         slice: &Slice,
+        glanced: &mut Glanced<'_>,
     ) -> Result<Vec<(usize, Item)>, ReadError> {
         let mut items = Vec::new();
         for &kind in kinds {
             match kind {
-                Kind::Connections => self.ended(index, slice, &mut items)?,
+                Kind::Connections => self.ended(index, slice, glanced, &mut items)?,
                 Kind::Listeners => self.listened(index, slice, &mut items)?,
                 _ => {
                     let window = window_of(&self.files[index], slice);
@@ -156,23 +177,32 @@ impl History {
         &mut self,
         index: usize,
         slice: &Slice,
+        glanced: &mut Glanced<'_>,
         items: &mut Vec<(usize, Item)>,
     ) -> Result<(), ReadError> {
         let file = &mut self.files[index];
-        let span = [slice.start(), slice.end()].map(|time| time.saturating_sub(file.base));
+        let [since, until] =
+            [slice.start(), slice.end()].map(|time| time.saturating_sub(file.base));
         let (database, referred) = (&file.database, &mut file.referred);
-        let mut read = || {
-            let mut select = database.prepare_cached(&format!(
-                "{} WHERE c.ended BETWEEN ?1 AND ?2 ORDER BY c.ended",
-                rows::ENDED
-            ))?;
-            let mut rows = select.query(span)?;
-            while let Some(row) = rows.next()? {
-                items.push((index, rows::ended_item(database, referred, row)?));
-            }
-            Ok(())
+        let mut push = |item| {
+            items.push((index, item));
+            ControlFlow::Continue(())
         };
-        read().map_err(|source| wrong(&file.path, source).into())
+        let read = if let Glanced::All = glanced {
+            rows::ended_in(database, referred, Span { since, until }, &mut push)
+        } else {
+            let mut wanted = |referred: &mut Referred, process, contact| {
+                glanced.wants(database, referred, process, contact)
+            };
+            rows::scan_ended(
+                database,
+                referred,
+                Span { since, until },
+                &mut wanted,
+                &mut push,
+            )
+        };
+        read.map_err(|source| wrong(&file.path, source).into())
     }
 
     /// Listeners that opened or closed. One that closed in a later file of the run, or never did, stands only there.
@@ -225,7 +255,7 @@ impl History {
         let file = &mut self.files[index];
         let span = file.span(window);
         if kinds.contains(&Kind::Connections) {
-            let after = rows::Span {
+            let after = Span {
                 since: span.until.saturating_add(1),
                 ..span
             };
@@ -350,7 +380,9 @@ mod tests {
             visited.push((item.time.0, what));
             ControlFlow::Continue(())
         };
-        history.visit_in_order(&Kind::ALL, visit).unwrap();
+        history
+            .visit_in_order(&Kind::ALL, Glance::All, visit)
+            .unwrap();
         visited
     }
 

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::history::reader::History;
+use crate::history::reader::{History, ReadError};
 use crate::history::window::Window;
 
 /// On a host that is used, something happens more often than that, in nanoseconds.
@@ -20,14 +20,20 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Of a history from which nothing has been read yet, for a report made at this time.
-    pub(super) fn of(history: &History, made: i64) -> Self {
+    /// Of a history of which only the ends of connections are known yet, for a report made at this time.
+    pub(super) fn of(history: &History, made: i64) -> Result<Self, ReadError> {
         let runs = history.runs().into_iter();
-        Self {
+        let mut gaps = Self {
             made,
             window: history.window(),
             runs: runs.map(|(file, begun)| (file, begun, None)).collect(),
+        };
+        for (file, last) in history.last_ends()?.into_iter().enumerate() {
+            if let Some(last) = last {
+                gaps.saw(file, last);
+            }
         }
+        Ok(gaps)
     }
 
     /// Something of a file happened.

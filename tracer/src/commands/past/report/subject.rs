@@ -9,7 +9,7 @@ use hashbrown::HashSet;
 use super::super::who::{has, may_have};
 use crate::cli::{ReportSubject, WantedEnd};
 use crate::event::ProcessKey;
-use crate::history::reader::{History, Kind, ReadError};
+use crate::history::reader::{Glance, History, Kind, ReadError};
 use crate::history::{Item, What};
 use crate::identity::BootId;
 use crate::output::About;
@@ -64,6 +64,23 @@ impl Subject {
         self.processes.insert((boot, image.key));
     }
 
+    /// Whether it is about a process and what descends from it, and this is one of them.
+    pub(super) fn owns(&self, boot: BootId, image: &Image) -> bool {
+        let Some(ReportSubject::Process(process)) = self.wanted else {
+            return false;
+        };
+        process.boot.is_none_or(|wanted| wanted == boot) && is_of(image, process.wanted)
+    }
+
+    /// Which connections may belong to it; `owns` is [`Self::owns`] by file.
+    pub(super) fn glance<'a>(&self, owns: &'a dyn Fn(usize, &Image) -> bool) -> Glance<'a> {
+        match self.wanted {
+            None => Glance::All,
+            Some(ReportSubject::Process(_)) => Glance::Owner(owns),
+            Some(ReportSubject::End(end)) => Glance::End(end.ip),
+        }
+    }
+
     /// Whether an item belongs to it. A loss may concern everybody.
     pub(super) fn has(&self, boot: BootId, item: &Item) -> bool {
         if matches!(item.what, What::Lost(_)) {
@@ -72,10 +89,7 @@ impl Subject {
         let image = item.process.as_deref();
         match self.wanted {
             None => true,
-            Some(ReportSubject::Process(process)) => {
-                process.boot.is_none_or(|wanted| wanted == boot)
-                    && image.is_some_and(|image| is_of(image, process.wanted))
-            }
+            Some(ReportSubject::Process(_)) => image.is_some_and(|image| self.owns(boot, image)),
             Some(ReportSubject::End(end)) => {
                 let is_life = matches!(item.what, What::Executed | What::Exited { .. });
                 let is_involved =

@@ -5,8 +5,7 @@
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use hashbrown::HashSet;
-use rusqlite::{Connection as Database, Result, Row};
+use rusqlite::{Connection as Database, Result, Row, Rows};
 use serde::Deserialize;
 
 use super::{Referred, Span, Visit, each};
@@ -14,7 +13,7 @@ use crate::event::{BootTime, Endpoints, Totals};
 use crate::history::item::{End, Item, What};
 use crate::observation::Subflow;
 
-pub(in crate::history::reader) const ENDED: &str =
+const ENDED: &str =
     "SELECT c.ended - c.age, c.serial, c.contact, c.process, c.port, c.ended, c.delay, c.sent, c.received,
     c.rtt, c.ending, m.cause, m.peer_first_seen, m.peer_serial, m.subflows
     FROM connection c LEFT JOIN more m ON m.ended = c.ended";
@@ -35,7 +34,23 @@ pub(in crate::history::reader) fn ended(
     })
 }
 
-/// The same, but only those of some contacts, in any order.
+/// Those that ended in the span, by when they did.
+pub(in crate::history::reader) fn ended_in(
+    database: &Database,
+    referred: &mut Referred,
+    span: Span,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
+    let mut select = database.prepare_cached(&format!(
+        "{ENDED} WHERE c.ended BETWEEN ?1 AND ?2 ORDER BY c.ended"
+    ))?;
+    let visited = each(select.query([span.since, span.until])?, visit, |row| {
+        Ok(Some(ended_item(database, referred, row)?))
+    });
+    visited.map(drop)
+}
+
+/// Connections that were there in the span, but only those of some contacts, in any order.
 pub(in crate::history::reader) fn ended_of(
     database: &Database,
     referred: &mut Referred,
@@ -58,23 +73,50 @@ pub(in crate::history::reader) fn ended_of(
     Ok(())
 }
 
-/// The same in a file that has no index yet.
-pub(in crate::history::reader) fn scan_of(
+/// Says of a row by its process and contact, which are rows as well, whether it is worth making an item of.
+pub(in crate::history::reader) type WantedRow<'a> =
+    dyn FnMut(&mut Referred, Option<i64>, i64) -> Result<bool> + 'a;
+
+/// The same, but only those that are wanted, without an index.
+pub(in crate::history::reader) fn scan(
     database: &Database,
     referred: &mut Referred,
     span: Span,
-    contacts: &[i64],
+    wanted: &mut WantedRow<'_>,
     visit: &mut Visit<'_>,
 ) -> Result<()> {
-    let wanted: HashSet<i64, foldhash::fast::RandomState> = contacts.iter().copied().collect();
     let mut select = database.prepare_cached(
-        "SELECT ended, contact FROM connection WHERE ended >= ?1 AND ended - age <= ?2",
+        "SELECT ended, process, contact FROM connection WHERE ended >= ?1 AND ended - age <= ?2",
     )?;
+    let rows = select.query([span.since, span.until])?;
+    scan_rows(database, referred, rows, wanted, visit)
+}
+
+/// Those that ended in the span and are wanted.
+pub(in crate::history::reader) fn scan_ended(
+    database: &Database,
+    referred: &mut Referred,
+    span: Span,
+    wanted: &mut WantedRow<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
+    let mut select = database.prepare_cached(
+        "SELECT ended, process, contact FROM connection WHERE ended BETWEEN ?1 AND ?2",
+    )?;
+    let rows = select.query([span.since, span.until])?;
+    scan_rows(database, referred, rows, wanted, visit)
+}
+
+fn scan_rows(
+    database: &Database,
+    referred: &mut Referred,
+    mut rows: Rows<'_>,
+    wanted: &mut WantedRow<'_>,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
     let mut one = database.prepare_cached(&format!("{ENDED} WHERE c.ended = ?1"))?;
-    let mut rows = select.query([span.since, span.until])?;
     while let Some(row) = rows.next()? {
-        let contact: i64 = row.get(1)?;
-        if !wanted.contains(&contact) {
+        if !wanted(referred, row.get(1)?, row.get(2)?)? {
             continue;
         }
         let mut found = one.query([row.get::<_, i64>(0)?])?;
@@ -87,11 +129,7 @@ pub(in crate::history::reader) fn scan_of(
     Ok(())
 }
 
-pub(in crate::history::reader) fn ended_item(
-    database: &Database,
-    referred: &mut Referred,
-    row: &Row<'_>,
-) -> Result<Item> {
+fn ended_item(database: &Database, referred: &mut Referred, row: &Row<'_>) -> Result<Item> {
     let (mut connection, process) = referred.connection(database, row)?;
     let first_seen: i64 = row.get(0)?;
     let delay: Option<i64> = row.get(6)?;

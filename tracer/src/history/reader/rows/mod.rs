@@ -14,7 +14,7 @@ use rusqlite::{Result, Row, Rows};
 
 use crate::history::item::Item;
 
-pub(super) use self::connections::{ENDED, ended, ended_item, ended_of, open, open_of, scan_of};
+pub(super) use self::connections::{ended, ended_in, ended_of, open, open_of, scan, scan_ended};
 pub use self::contacts::Contact;
 pub(super) use self::contacts::{Referred, contacts};
 pub(super) use self::lookups::lookups;
