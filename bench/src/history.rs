@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use tracer::clock::{self, WallOffset};
@@ -46,7 +47,7 @@ const JOBS: u64 = 40;
 const PEERS: u64 = 5_000;
 const SERVICES: u64 = 200;
 
-/// A peer that is met some times in the day only, by its own job.
+/// A peer that is met some times in the day only, by jobs.
 pub(crate) const RARE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
 
 /// Items in a batch, as the daemon makes them at load.
@@ -100,6 +101,8 @@ pub(crate) fn write(directory: &Path, connections: u64) -> Result<Value> {
         "seconds": spent as f64 / SECOND as f64,
         "bytes": bytes,
         "files": store::files(directory)?.len(),
+        "begin": wall(begin, offset)?,
+        "last_ten_minutes": wall(begin + DAY - 600 * SECOND, offset)?,
     }))
 }
 
@@ -116,6 +119,12 @@ pub(crate) fn retain(directory: &Path) -> Result<Value> {
     store::retain(&options, std::time::SystemTime::now())?;
     let seconds = begin.elapsed().as_secs_f64();
     Ok(json!({"before": before, "after": bytes(directory)?, "seconds": seconds}))
+}
+
+/// A time of the day as people write it.
+fn wall(time: u64, offset: i64) -> Result<String> {
+    let time = Timestamp::from_nanosecond(i128::from(time) + i128::from(offset))?;
+    Ok(time.to_string())
 }
 
 fn bytes(directory: &Path) -> Result<u64> {
@@ -236,7 +245,8 @@ impl MadeUp {
                     over: None,
                     beyond: None,
                 });
-                let ends = if job == 0 && self.random.below(100) == 0 {
+                let is_rare = self.jobs == 1 || job == 0 && self.random.below(100) == 0;
+                let ends = if is_rare {
                     self.outwards(RARE.into(), 445)
                 } else {
                     let service = self.few(SERVICES);
