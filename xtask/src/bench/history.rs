@@ -155,8 +155,10 @@ impl Day {
 
     fn reports(&self) -> Result<Vec<Row>> {
         let (day, recent) = (self.time("begin")?, self.time("last_ten_minutes")?);
-        let out = self.directory.join("report");
+        // A report is not written over.
         let report = |subject: &[&str], since| {
+            let name = format!("report-{}", subject.first().unwrap_or(&"everything"));
+            let out = self.directory.join(name);
             let out = out.to_str().context("a path in UTF-8")?;
             let options = ["--since", since, "--out", out];
             self.seconds(&[&["report"], subject, &options].concat(), 1)
