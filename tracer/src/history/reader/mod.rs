@@ -72,6 +72,9 @@ impl Kind {
 /// Says which connections count, by their owner and contact.
 pub type Wanted<'a> = dyn Fn(Option<&Image>, &Contact) -> bool + 'a;
 
+/// Who talked, by the number of a file, how much, and with which addresses.
+type VisitTalkers<'a> = dyn FnMut(usize, Option<Arc<Image>>, Sum, &[IpAddr]) + 'a;
+
 /// Why there is nothing to ask.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -253,7 +256,7 @@ impl History {
     pub fn tally(
         &mut self,
         wanted: Option<&Wanted<'_>>,
-        visit: &mut dyn FnMut(usize, Option<Arc<Image>>, Sum, &[IpAddr]),
+        visit: &mut VisitTalkers<'_>,
     ) -> Result<(), ReadError> {
         for index in 0..self.files.len() {
             let is_last = self.is_last(index);
