@@ -364,6 +364,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::history::samples;
+    use crate::process::image::Image;
 
     /// Times of what is visited, with the word for what it is.
     fn visited(history: &mut History) -> Vec<(u64, &'static str)> {
@@ -439,5 +440,47 @@ mod tests {
         let mut history = History::open(directory.path(), window).unwrap();
         let times: Vec<u64> = visited(&mut history).iter().map(|it| it.0 - now).collect();
         assert_eq!(times, [20, 50]);
+    }
+
+    #[test]
+    fn a_glance_leaves_out_the_connections_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = clock::boot_time().0;
+        let shell = samples::image(6, b"sh", b"sh\0", None);
+        let curl = samples::image(7, b"curl", b"curl\0", Some(&shell));
+        let wget = samples::image(8, b"wget", b"wget\0", None);
+        let ended = |image, number: u64, remote| {
+            let time = now + 10 * number;
+            samples::ended(image, time + 1, samples::connection(image, time, remote))
+        };
+        let items = vec![
+            ended(&curl, 1, "192.0.2.1:80"),
+            ended(&wget, 2, "192.0.2.1:80"),
+            ended(&curl, 3, "192.0.2.2:80"),
+            samples::item(&wget, now + 40, What::Executed),
+        ];
+        samples::write(directory.path(), items);
+        let mut history = History::open(directory.path(), Window::ALL).unwrap();
+        let mut times = |glance: Glance<'_>| {
+            let mut times = Vec::new();
+            let visit = &mut |_, item: Item| {
+                times.push(item.time.0 - now);
+                ControlFlow::Continue(())
+            };
+            history.visit_in_order(&Kind::ALL, glance, visit).unwrap();
+            times
+        };
+        assert_eq!(times(Glance::All), [11, 21, 31, 40]);
+        let descends = |_, image: &Image| image.lineage().any(|image| image.key.tgid == 6);
+        assert_eq!(times(Glance::Owner(&descends)), [11, 31, 40]);
+        assert_eq!(
+            times(Glance::End("192.0.2.1".parse().unwrap())),
+            [11, 21, 40]
+        );
+        assert_eq!(
+            times(Glance::End("10.0.0.1".parse().unwrap())),
+            [11, 21, 31, 40]
+        );
+        assert_eq!(times(Glance::End("192.0.2.9".parse().unwrap())), [40]);
     }
 }
