@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
@@ -207,7 +208,7 @@ enum Values {
     Bool(Vec<bool>),
     Int32(Vec<i32>),
     Int64(Vec<i64>),
-    Bytes(Vec<ByteArray>),
+    Texts(Texts),
 }
 
 impl Pending {
@@ -216,7 +217,7 @@ impl Pending {
             Bool(_) => Values::Bool(Vec::new()),
             Port(_) | Number(_) => Values::Int32(Vec::new()),
             Time(_) | Count(_) => Values::Int64(Vec::new()),
-            Text(_) => Values::Bytes(Vec::new()),
+            Text(_) => Values::Texts(Texts::default()),
         };
         let known = Vec::new();
         Self { values, known }
@@ -229,9 +230,7 @@ impl Pending {
             (Values::Int32(values), Number(take)) => add(values, take(row).map(u32::cast_signed)),
             (Values::Int64(values), Time(take)) => add(values, take(row)),
             (Values::Int64(values), Count(take)) => add(values, take(row).map(u64::cast_signed)),
-            (Values::Bytes(values), Text(take)) => {
-                add(values, take(row).map(|text| text.into_bytes().into()))
-            }
+            (Values::Texts(texts), Text(take)) => texts.push(take(row).as_deref()),
             // A column has values of one type: see `of`.
             _ => false,
         };
@@ -239,29 +238,56 @@ impl Pending {
     }
 
     fn write<W: Write + Send>(
-        &self,
+        self,
         group: &mut SerializedRowGroupWriter<'_, W>,
     ) -> Result<(), ParquetError> {
         let Some(mut column) = group.next_column()? else {
             return Ok(());
         };
         let known = Some(self.known.as_slice());
-        match &self.values {
+        match self.values {
             Values::Bool(values) => column
                 .typed::<BoolType>()
-                .write_batch(values, known, None)?,
+                .write_batch(&values, known, None)?,
             Values::Int32(values) => column
                 .typed::<Int32Type>()
-                .write_batch(values, known, None)?,
+                .write_batch(&values, known, None)?,
             Values::Int64(values) => column
                 .typed::<Int64Type>()
-                .write_batch(values, known, None)?,
-            Values::Bytes(values) => {
+                .write_batch(&values, known, None)?,
+            Values::Texts(texts) => {
                 let column = column.typed::<ByteArrayType>();
-                column.write_batch(values, known, None)?
+                column.write_batch(&texts.values(), known, None)?
             }
         };
         column.close()
+    }
+}
+
+/// Texts in one block of memory: a million small ones, which are all freed at once, cost more than what is done with
+/// them.
+#[derive(Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: Option<&str>) -> bool {
+        let Some(text) = text else { return false };
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.ends.push(self.bytes.len());
+        true
+    }
+
+    fn values(self) -> Vec<ByteArray> {
+        let (bytes, mut begin) = (Bytes::from(self.bytes), 0);
+        let values = self.ends.into_iter().map(|end| {
+            let text = bytes.slice(begin..end);
+            begin = end;
+            text.into()
+        });
+        values.collect()
     }
 }
 
@@ -326,7 +352,7 @@ impl<W: Write + Send> Parquet<W> {
             return Ok(());
         }
         let mut group = self.writer.next_row_group().map_err(failed)?;
-        for column in &pending {
+        for column in pending {
             column.write(&mut group).map_err(failed)?;
         }
         group.close().map(drop).map_err(failed)
@@ -352,7 +378,6 @@ fn failed(error: ParquetError) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use parquet::file::reader::{FileReader as _, SerializedFileReader};
     use parquet::record::Field;
 
