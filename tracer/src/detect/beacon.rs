@@ -15,9 +15,9 @@ use self::regularity::Regularity;
 use super::finding::{Finding, Sentence, hash};
 use super::places::is_local;
 use super::rule::{Rule, Severity};
-use super::{Detector, settings};
+use super::{Detector, Scene, settings};
 use crate::event::BootTime;
-use crate::observation::{Connection, ConnectionId, Direction, Fact, FlowStage, Observation};
+use crate::observation::{Connection, ConnectionId, Direction, Fact, FlowStage};
 use crate::output::action::{Action, ActionSet};
 use crate::process::image::Image;
 use crate::quantity;
@@ -163,8 +163,8 @@ fn push<T, const N: usize>(latest: &mut ArrayVec<T, N>, value: T) {
 }
 
 impl Detector for Beacons {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
@@ -174,13 +174,12 @@ impl Detector for Beacons {
             .with(Action::DatagramFlow)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
         let begins = !matches!(
-            observation.fact,
-            Fact::DatagramFlow { stage, .. } if stage != FlowStage::Start
+            scene.fact,
+            Fact::DatagramFlow { stage, .. } if *stage != FlowStage::Start
         );
-        let (Some(connection), Some(process)) =
-            (observation.fact.connection(), observation.fact.process())
+        let (Some(connection), Some(process)) = (scene.fact.connection(), scene.fact.process())
         else {
             return;
         };
@@ -188,7 +187,7 @@ impl Detector for Beacons {
         if !begins || connection.direction != Direction::Egress || is_local(&connection.endpoints) {
             return;
         }
-        let begun = connection.opened_at.unwrap_or(observation.time);
+        let begun = connection.opened_at.unwrap_or(scene.time);
         let pair = pair(process, connection);
         let period_min = self.period_min;
         let Some(met) = self.contact(pair, begun, connection.id) else {
@@ -205,7 +204,7 @@ impl Detector for Beacons {
         let explanation = explain(process, connection, met, &regularity);
         let total = u64::from(met.contacts);
         let connections = met.connections.clone();
-        let finding = Finding::about(observation.time, &RULE, severity, process, explanation)
+        let finding = Finding::about(scene.time, &RULE, severity, process, explanation)
             .with(connection)
             .resting_on(connections, total)
             .on((peer(connection), remote.port()));

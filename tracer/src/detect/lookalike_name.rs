@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use super::Detector;
 use super::finding::{Finding, Sentence};
-use super::known_names::{KERNEL_THREADS, SYSTEM};
 use super::places::{program_name, writable_place};
 use super::rule::{Rule, Severity};
 use super::unexamined::Unexamined;
+use super::{Detector, Scene};
 use crate::event::BootTime;
-use crate::observation::{Fact, Observation};
+use crate::observation::Fact;
 use crate::output::action::{Action, ActionSet};
 use crate::process::image::{Image, Program};
 
@@ -39,92 +38,77 @@ pub(super) static MASQUERADE: Rule = Rule {
              directory or in memory alone, is deleted, or differs from what its package brought.",
 };
 
-/// Which of the two.
+/// What a name claims.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Lookalike,
-    Masquerade,
+enum Claim {
+    /// Nearly this.
+    Nearly(&'static str),
+    /// Exactly this.
+    Exactly(&'static str),
 }
 
-pub(super) struct Names {
-    kind: Kind,
-    /// Programs whose name is suspicious, and whom they resemble.
-    unexamined: Unexamined<&'static str>,
+#[derive(Default)]
+pub(super) struct Claims {
+    /// Programs whose name is suspicious.
+    unexamined: Unexamined<Claim>,
 }
 
-impl Names {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            unexamined: Unexamined::default(),
-        }
-    }
-
-    fn judge(&self, time: BootTime, process: &Arc<Image>, known: &'static str) -> Option<Finding> {
-        let why = reason(&process.program)?;
-        if self.kind == Kind::Masquerade && why == Reason::Unpackaged {
-            // Whoever builds a known program himself gives it its own name.
-            return None;
-        }
-        let text = Sentence::about(program_name(&process.program));
-        let (rule, text) = match self.kind {
-            Kind::Lookalike => (&RULE, text.and(" is nearly the name of ")),
-            Kind::Masquerade => (&MASQUERADE, text.and(" runs under the name of ")),
-        };
-        let text = text
-            .and(format_args!("{known}, and its program "))
-            .name(&process.program.executable)
-            .and(why.text());
-        let severity = match why {
-            Reason::Unpackaged => Severity::Low,
-            _ => Severity::High,
-        };
-        Some(Finding::about(time, rule, severity, process, text))
-    }
+fn judge(time: BootTime, process: &Arc<Image>, claim: Claim) -> Option<Finding> {
+    let why = reason(&process.program)?;
+    let text = Sentence::about(program_name(&process.program));
+    let (rule, text, known) = match claim {
+        Claim::Nearly(known) => (&RULE, text.and(" is nearly the name of "), known),
+        // Whoever builds a known program himself gives it its own name.
+        Claim::Exactly(_) if why == Reason::Unpackaged => return None,
+        Claim::Exactly(known) => (&MASQUERADE, text.and(" runs under the name of "), known),
+    };
+    let text = text
+        .and(format_args!("{known}, and its program "))
+        .name(&process.program.executable)
+        .and(why.text());
+    let severity = match why {
+        Reason::Unpackaged => Severity::Low,
+        _ => Severity::High,
+    };
+    Some(Finding::about(time, rule, severity, process, text))
 }
 
-impl Detector for Names {
-    fn rule(&self) -> &'static Rule {
-        match self.kind {
-            Kind::Lookalike => &RULE,
-            Kind::Masquerade => &MASQUERADE,
-        }
+impl Detector for Claims {
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE, &MASQUERADE] }
     }
 
     fn actions(&self) -> ActionSet {
         ActionSet::NONE.with(Action::ProcessExec)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
-        let &Fact::ProcessExecuted(process) = &observation.fact else {
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        let &Fact::ProcessExecuted(process) = scene.fact else {
             return;
         };
         if process.kernel_thread || process.program.executable.is_empty() {
             return;
         }
-        let time = observation.time;
-        let known = match self.kind {
-            Kind::Lookalike => resembled(program_name(&process.program)),
-            Kind::Masquerade => {
-                if let Some(thread) = kernel_thread(process) {
-                    found.push(kernel_thread_finding(time, process, thread));
-                    return;
-                }
-                daemon(process)
-            }
+        let said = scene.said;
+        if let Some(thread) = said.thread {
+            found.push(kernel_thread_finding(scene.time, process, thread));
+            return;
+        }
+        let nearly = said.resembles.map(Claim::Nearly);
+        let Some(claim) = nearly.or(said.daemon.map(Claim::Exactly)) else {
+            return;
         };
-        let Some(known) = known else { return };
         let is_certain = writable_place(&process.program).is_some() || process.program.deleted;
         if is_certain || process.program.facts().is_some() {
-            found.extend(self.judge(time, process, known));
+            found.extend(judge(scene.time, process, claim));
         } else {
-            self.unexamined.push(time, process, known);
+            self.unexamined.push(scene.time, process, claim);
         }
     }
 
     fn advance(&mut self, now: BootTime, found: &mut Vec<Finding>) {
-        for (_, process, known) in self.unexamined.ready(now) {
-            found.extend(self.judge(now, &process, known));
+        for (_, process, claim) in self.unexamined.ready(now) {
+            found.extend(judge(now, &process, claim));
         }
     }
 
@@ -175,111 +159,9 @@ fn reason(program: &Program) -> Option<Reason> {
         .find_map(|(applies, reason)| applies.then_some(reason))
 }
 
-/// The known name that `name` resembles and is not.
-pub(super) fn resembled(name: &[u8]) -> Option<&'static str> {
-    const LENGTH_MIN: usize = 5;
-    let name = std::str::from_utf8(name).ok()?;
-    if name.len() < LENGTH_MIN || SYSTEM.contains(&name) {
-        return None;
-    }
-    let skeleton: String = unicode_security::skeleton(name).collect();
-    SYSTEM.into_iter().find(|known| {
-        if known.len() < LENGTH_MIN {
-            return false;
-        }
-        let looks_the_same = || unicode_security::skeleton(known).eq(skeleton.chars());
-        // A distance of one cannot change the length by more.
-        let is_near = known.len().abs_diff(name.len()) <= 1
-            && !is_version_of(name, known)
-            && strsim::osa_distance(name, known) == 1;
-        is_near || looks_the_same()
-    })
-}
-
-/// Whether they differ in digits at most, as `python3` and `python4` do.
-fn is_version_of(name: &str, known: &str) -> bool {
-    let bare = |name: &str| name.replace(|letter: char| letter.is_ascii_digit(), "");
-    bare(name) == bare(known)
-}
-
-/// The kernel thread that a process claims to be.
-fn kernel_thread(process: &Image) -> Option<&'static str> {
-    let is_named = |name: &[u8], thread: &str| {
-        let rest = name.strip_prefix(thread.as_bytes());
-        rest.is_some_and(|rest| {
-            rest.first()
-                .is_none_or(|next| !next.is_ascii_alphanumeric())
-        })
-    };
-    let first = first_argument(&process.program);
-    // Brackets are how ps shows a thread without arguments.
-    let bracketed = first.and_then(|first| first.strip_prefix(b"["));
-    KERNEL_THREADS.into_iter().find(|thread| {
-        is_named(process.name.as_bytes(), thread)
-            || bracketed.is_some_and(|first| is_named(first, thread))
-    })
-}
-
 fn kernel_thread_finding(time: BootTime, process: &Arc<Image>, thread: &'static str) -> Finding {
     let text = Sentence::about(b"a process calls itself ")
         .and(format_args!("{thread}, a thread of the kernel, and runs "))
         .name(&process.program.executable);
     Finding::about(time, &MASQUERADE, Severity::High, process, text)
-}
-
-/// The daemon that a process says it is.
-fn daemon(process: &Image) -> Option<&'static str> {
-    let first = first_argument(&process.program).map(|first| {
-        let path = first.split(|&byte| byte == b' ').next().unwrap_or(first);
-        path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
-    });
-    let names = [Some(program_name(&process.program)), first];
-    names
-        .into_iter()
-        .flatten()
-        .find_map(|name| SYSTEM.into_iter().find(|known| known.as_bytes() == name))
-}
-
-fn first_argument(program: &Program) -> Option<&[u8]> {
-    program
-        .arguments
-        .as_deref()?
-        .split(|&byte| byte == 0)
-        .next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::resembled;
-
-    #[test]
-    fn a_name_one_letter_away_resembles_another() {
-        for (name, known) in [
-            ("systemd-jounald", "systemd-journald"),
-            ("sytsemd", "systemd"),
-            ("nginix", "nginx"),
-            ("containerd-shin", "containerd-shim"),
-            // A Cyrillic letter, and a digit in place of a letter.
-            ("dоckerd", "dockerd"),
-            ("conta1nerd", "containerd"),
-        ] {
-            assert_eq!(resembled(name.as_bytes()), Some(known), "{name}");
-        }
-    }
-
-    #[test]
-    fn other_names_do_not() {
-        for name in [
-            "systemd",
-            "python4",
-            "sh",
-            "cron",
-            "postgrest-api",
-            "myserver",
-            "sshd",
-        ] {
-            assert_eq!(resembled(name.as_bytes()), None, "{name}");
-        }
-        assert_eq!(resembled(b"systemd-jou\xffnald"), None);
-    }
 }

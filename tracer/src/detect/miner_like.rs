@@ -10,9 +10,9 @@ use hashbrown::HashMap;
 use super::finding::{Finding, Sentence};
 use super::places::is_local;
 use super::rule::{Rule, Severity};
-use super::{Detector, settings};
+use super::{Detector, Scene, settings};
 use crate::event::BootTime;
-use crate::observation::{Connection, ConnectionId, Direction, Fact, Observation};
+use crate::observation::{Connection, ConnectionId, Direction, Fact};
 use crate::output::action::{Action, ActionSet};
 use crate::process::image::Image;
 use crate::quantity;
@@ -105,8 +105,8 @@ impl Miners {
 }
 
 impl Detector for Miners {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
@@ -115,14 +115,14 @@ impl Detector for Miners {
             .with(Action::ConnectionClosed)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
-        match &observation.fact {
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        match scene.fact {
             &Fact::ConnectionOpened {
                 connection,
                 process: Some(process),
                 ..
             } if connection.direction == Direction::Egress && !is_local(&connection.endpoints) => {
-                found.extend(self.opened(observation.time, connection, process));
+                found.extend(self.opened(scene.time, connection, process));
             }
             Fact::ConnectionClosed { connection, .. } if !self.waiting.is_empty() => {
                 self.waiting.remove(&connection.id);

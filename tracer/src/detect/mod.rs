@@ -10,6 +10,7 @@ mod finding;
 mod known_names;
 mod lookalike_name;
 mod miner_like;
+mod names;
 mod places;
 mod port_scan;
 mod raw_socket;
@@ -28,25 +29,34 @@ use hashlink::LruCache;
 
 pub use self::finding::{Detection, EVIDENCE_MAX, Evidence};
 use self::finding::{Finding, hash};
+use self::names::{Names, Said};
 use self::rule::Rule;
 use self::settings::Settings;
 use crate::event::BootTime;
-use crate::observation::Observation;
+use crate::observation::{Fact, Observation};
 use crate::output::action::{Action, ActionSet};
 
 /// For how many lineages and subjects it is known that they were told.
 const TOLD_MAX: usize = 65_536;
 
+/// What a detector looks at.
+struct Scene<'a> {
+    time: BootTime,
+    fact: &'a Fact<'a>,
+    /// What the names of the process say, if it executes something.
+    said: Said,
+}
+
 /// Looks for one thing.
 trait Detector: Send {
     /// What.
-    fn rule(&self) -> &'static Rule;
+    fn rules(&self) -> &'static [&'static Rule];
 
     /// What it looks at.
     fn actions(&self) -> ActionSet;
 
     /// Something happened that it looks at.
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>);
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>);
 
     /// Time passes.
     fn advance(&mut self, _now: BootTime, _found: &mut Vec<Finding>) {}
@@ -79,6 +89,7 @@ pub fn rule(id: &str) -> Option<&'static Rule> {
 /// All detectors.
 pub struct Engine {
     settings: Settings,
+    names: Names,
     detectors: Vec<Box<dyn Detector>>,
     /// Which detectors look at what, by [`Action`].
     interested: [Vec<usize>; Action::ALL.len()],
@@ -100,6 +111,7 @@ impl Engine {
         });
         Self {
             settings,
+            names: Names::new(),
             detectors,
             interested,
             told: LruCache::with_hasher(TOLD_MAX, foldhash::fast::FixedState::default()),
@@ -133,8 +145,17 @@ impl Engine {
 
     /// Something happened.
     pub fn observe(&mut self, action: Action, observation: &Observation<'_>) {
+        let said = match &observation.fact {
+            Fact::ProcessExecuted(process) => self.names.of(process),
+            _ => Said::default(),
+        };
+        let scene = Scene {
+            time: observation.time,
+            fact: &observation.fact,
+            said,
+        };
         for &index in &self.interested[action as usize] {
-            self.detectors[index].observe(observation, &mut self.scratch);
+            self.detectors[index].observe(&scene, &mut self.scratch);
         }
         if !self.scratch.is_empty() {
             self.judge();
@@ -172,6 +193,9 @@ impl Engine {
     /// Keeps what is neither allowed nor told already.
     fn judge(&mut self) {
         for finding in self.scratch.drain(..) {
+            if !self.settings.is_enabled(finding.detection.rule) {
+                continue;
+            }
             if self.settings.allows(&finding) {
                 self.allowed += 1;
                 continue;
@@ -195,8 +219,7 @@ fn detectors(settings: &Settings) -> Vec<Box<dyn Detector>> {
     let mut detectors: Vec<Box<dyn Detector>> = vec![
         Box::new(beacon::Beacons::new(&settings.beacon)),
         Box::new(writable_dir::WritableDir),
-        Box::new(lookalike_name::Names::new(lookalike_name::Kind::Lookalike)),
-        Box::new(lookalike_name::Names::new(lookalike_name::Kind::Masquerade)),
+        Box::new(lookalike_name::Claims::default()),
         Box::new(miner_like::Miners::new(&settings.miner_like)),
         Box::new(port_scan::Scans::new(&settings.port_scan)),
         Box::new(raw_socket::RawSockets),
@@ -204,6 +227,9 @@ fn detectors(settings: &Settings) -> Vec<Box<dyn Detector>> {
         Box::new(suspicious_listener::Listeners::default()),
         Box::new(unusual_parent::Parents),
     ];
-    detectors.retain(|detector| settings.is_enabled(detector.rule()));
+    detectors.retain(|detector| {
+        let mut rules = detector.rules().iter();
+        rules.any(|rule| settings.is_enabled(rule))
+    });
     detectors
 }

@@ -10,9 +10,9 @@ use hashlink::LruCache;
 use super::finding::{Finding, Sentence};
 use super::places::is_local;
 use super::rule::{Rule, Severity};
-use super::{Detector, settings};
+use super::{Detector, Scene, settings};
 use crate::event::{BootTime, Errno};
-use crate::observation::{Connection, ConnectionId, Direction, Fact, Observation};
+use crate::observation::{Connection, ConnectionId, Direction, Fact};
 use crate::output::action::{Action, ActionSet};
 use crate::process::fingerprint::Fingerprint;
 use crate::quantity;
@@ -147,8 +147,8 @@ impl<'a> Tried<'a> {
 }
 
 impl Detector for Scans {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
@@ -157,18 +157,18 @@ impl Detector for Scans {
             .with(Action::ConnectionFailed)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
         let (Some(connection), Some(process), Some(answer)) = (
-            observation.fact.connection(),
-            observation.fact.process(),
-            answer(&observation.fact),
+            scene.fact.connection(),
+            scene.fact.process(),
+            answer(scene.fact),
         ) else {
             return;
         };
         if connection.direction != Direction::Egress || is_local(&connection.endpoints) {
             return;
         }
-        let now = observation.time;
+        let now = scene.time;
         let (fast, slow) = (self.settings.window.ns(), self.settings.slow_window.ns());
         let [hosts, ports, slow_targets] = [
             self.settings.hosts,

@@ -2,13 +2,13 @@
 //!
 //! In: raw and packet sockets that are opened. Out: a finding for each lineage.
 
-use super::Detector;
 use super::finding::{Finding, Sentence};
 use super::known_names::{RAW_SOCKET_USERS, is_one_of};
 use super::places::{program_name, writable_place};
 use super::rule::{Rule, Severity};
+use super::{Detector, Scene};
 use crate::event::RawFamily;
-use crate::observation::{Fact, Observation};
+use crate::observation::Fact;
 use crate::output::action::{Action, ActionSet};
 
 pub(super) static RULE: Rule = Rule {
@@ -24,20 +24,20 @@ pub(super) static RULE: Rule = Rule {
 pub(super) struct RawSockets;
 
 impl Detector for RawSockets {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
         ActionSet::NONE.with(Action::SocketOpened)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
         let &Fact::SocketOpened {
             socket,
             process: Some(process),
             ..
-        } = &observation.fact
+        } = scene.fact
         else {
             return;
         };
@@ -69,7 +69,7 @@ impl Detector for RawSockets {
         let text = Sentence::about(process.name.as_bytes())
             .and(kind)
             .and(format_args!(" (protocol {})", socket.protocol));
-        let finding = Finding::about(observation.time, &RULE, severity, process, text);
+        let finding = Finding::about(scene.time, &RULE, severity, process, text);
         found.push(finding.on(socket.family));
     }
 }

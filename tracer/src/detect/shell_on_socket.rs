@@ -11,13 +11,12 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use hashlink::LruCache;
 
-use super::Detector;
 use super::finding::{Finding, Sentence, hash};
-use super::known_names::{INTERPRETERS, is_one_of};
-use super::places::{executable_name, is_local};
+use super::places::is_local;
 use super::rule::{Rule, Severity};
+use super::{Detector, Scene};
 use crate::event::{BootTime, ProcessKey, Stream};
-use crate::observation::{Connection, Direction, Fact, Observation};
+use crate::observation::{Connection, Direction, Fact};
 use crate::output::action::{Action, ActionSet};
 use crate::process::image::Image;
 
@@ -42,6 +41,7 @@ const MEMBERS_MAX: usize = 5;
 /// A process between two pipes.
 struct Piped {
     process: Arc<Image>,
+    is_interpreter: bool,
     input: u64,
     output: u64,
     connection: Option<Connection>,
@@ -63,10 +63,15 @@ impl Shells {
         }
     }
 
-    fn executed(&mut self, time: BootTime, process: &Arc<Image>) -> Option<Finding> {
+    fn executed(
+        &mut self,
+        time: BootTime,
+        process: &Arc<Image>,
+        is_interpreter: bool,
+    ) -> Option<Finding> {
         let program = &process.program;
         self.forget(process.key);
-        if let Some(over) = program.over.as_ref().filter(|_| is_interpreter(process)) {
+        if let Some(over) = program.over.as_ref().filter(|_| is_interpreter) {
             return Some(direct(time, process, &over.0));
         }
         let [Stream::Pipe(input), Stream::Pipe(output)] = program.streams else {
@@ -80,6 +85,7 @@ impl Shells {
         }
         let piped = Piped {
             process: Arc::clone(process),
+            is_interpreter,
             input,
             output,
             connection: None,
@@ -126,9 +132,7 @@ impl Shells {
             members.push(next);
             at = next.output;
         }
-        let shell = members
-            .iter()
-            .find(|member| is_interpreter(&member.process))?;
+        let shell = members.iter().find(|member| member.is_interpreter)?;
         let (contact, connection) = members
             .iter()
             .find_map(|member| Some((member, member.connection.as_ref()?)))?;
@@ -137,8 +141,8 @@ impl Shells {
 }
 
 impl Detector for Shells {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
@@ -149,10 +153,12 @@ impl Detector for Shells {
             .with(Action::ConnectionAccepted)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
-        let time = observation.time;
-        match &observation.fact {
-            Fact::ProcessExecuted(process) => found.extend(self.executed(time, process)),
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        let time = scene.time;
+        match scene.fact {
+            Fact::ProcessExecuted(process) => {
+                found.extend(self.executed(time, process, scene.said.is_interpreter))
+            }
             Fact::ProcessExited { process, .. } => self.forget(process.key),
             fact => {
                 if let (Some(process), Some(connection)) = (fact.process(), fact.connection())
@@ -168,10 +174,6 @@ impl Detector for Shells {
     fn evictions(&self) -> u64 {
         self.evictions
     }
-}
-
-fn is_interpreter(process: &Image) -> bool {
-    is_one_of(&INTERPRETERS, executable_name(&process.program))
 }
 
 fn direct(time: BootTime, process: &Arc<Image>, connection: &Connection) -> Finding {

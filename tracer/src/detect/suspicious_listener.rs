@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use super::Detector;
 use super::finding::{Finding, Sentence};
-use super::lookalike_name::resembled;
+use super::names::resembled;
 use super::places::{program_name, writable_place};
 use super::rule::{Rule, Severity};
 use super::unexamined::Unexamined;
+use super::{Detector, Scene};
 use crate::event::BootTime;
-use crate::observation::{Connection, Observation};
+use crate::observation::Connection;
 use crate::output::action::{Action, ActionSet};
 use crate::process::image::{Image, Parent};
 
@@ -33,23 +33,22 @@ pub(super) struct Listeners {
 }
 
 impl Detector for Listeners {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
         ActionSet::NONE.with(Action::ListenOpened)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, _: &mut Vec<Finding>) {
-        let (Some(connection), Some(process)) =
-            (observation.fact.connection(), observation.fact.process())
+    fn observe(&mut self, scene: &Scene<'_>, _: &mut Vec<Finding>) {
+        let (Some(connection), Some(process)) = (scene.fact.connection(), scene.fact.process())
         else {
             return;
         };
         if !process.kernel_thread {
             self.unexamined
-                .push(observation.time, process, connection.clone());
+                .push(scene.time, process, connection.clone());
         }
     }
 

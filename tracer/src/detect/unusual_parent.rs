@@ -2,12 +2,12 @@
 //!
 //! In: processes that become another program. Out: a finding for each such child.
 
-use super::Detector;
 use super::finding::{Finding, Sentence};
-use super::known_names::{SERVERS, TOOLS, is_one_of};
+use super::known_names::{SERVERS, is_one_of};
 use super::places::{executable_name, program_name};
 use super::rule::{Rule, Severity};
-use crate::observation::{Fact, Observation};
+use super::{Detector, Scene};
+use crate::observation::Fact;
 use crate::output::action::{Action, ActionSet};
 use crate::process::image::Parent;
 
@@ -25,16 +25,16 @@ pub(super) static RULE: Rule = Rule {
 pub(super) struct Parents;
 
 impl Detector for Parents {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
         ActionSet::NONE.with(Action::ProcessExec)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
-        let Fact::ProcessExecuted(process) = &observation.fact else {
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        let Fact::ProcessExecuted(process) = scene.fact else {
             return;
         };
         let Parent::Known(_, parent) = &process.parent else {
@@ -42,7 +42,7 @@ impl Detector for Parents {
         };
         // Of a script, its interpreter is the tool.
         let tool = executable_name(&process.program);
-        if !is_one_of(&TOOLS, tool) || !is_one_of(&SERVERS, program_name(&parent.program)) {
+        if !scene.said.is_tool || !is_one_of(&SERVERS, program_name(&parent.program)) {
             return;
         }
         let text = Sentence::about(parent.name.as_bytes())
@@ -55,12 +55,6 @@ impl Detector for Parents {
             }
             None => (text, Severity::Medium),
         };
-        found.push(Finding::about(
-            observation.time,
-            &RULE,
-            severity,
-            process,
-            text,
-        ));
+        found.push(Finding::about(scene.time, &RULE, severity, process, text));
     }
 }

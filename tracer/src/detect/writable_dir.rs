@@ -2,11 +2,11 @@
 //!
 //! In: connections, listeners and flows. Out: a finding for each program.
 
-use super::Detector;
 use super::finding::{Finding, Sentence};
 use super::places::{program_name, writable_place};
 use super::rule::{Rule, Severity};
-use crate::observation::{Fact, FlowStage, Observation};
+use super::{Detector, Scene};
+use crate::observation::{Fact, FlowStage};
 use crate::output::action::{Action, ActionSet};
 
 pub(super) static RULE: Rule = Rule {
@@ -23,8 +23,8 @@ pub(super) static RULE: Rule = Rule {
 pub(super) struct WritableDir;
 
 impl Detector for WritableDir {
-    fn rule(&self) -> &'static Rule {
-        &RULE
+    fn rules(&self) -> &'static [&'static Rule] {
+        const { &[&RULE] }
     }
 
     fn actions(&self) -> ActionSet {
@@ -36,8 +36,8 @@ impl Detector for WritableDir {
             .with(Action::DatagramFlow)
     }
 
-    fn observe(&mut self, observation: &Observation<'_>, found: &mut Vec<Finding>) {
-        let fact = &observation.fact;
+    fn observe(&mut self, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        let fact = scene.fact;
         if matches!(fact, Fact::DatagramFlow { stage, .. } if *stage != FlowStage::Start) {
             return;
         }
@@ -64,7 +64,7 @@ impl Detector for WritableDir {
         } else {
             Severity::Medium
         };
-        let finding = Finding::about(observation.time, &RULE, severity, process, text);
+        let finding = Finding::about(scene.time, &RULE, severity, process, text);
         found.push(finding.with(connection));
     }
 }

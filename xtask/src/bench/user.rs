@@ -35,7 +35,7 @@ pub(crate) struct Options {
 }
 
 /// What is made of the records.
-const OUTPUTS: [&str; 3] = ["none", "json", "compact"];
+const OUTPUTS: [&str; 4] = ["none", "json", "compact", "detections"];
 
 pub(crate) fn main(options: &Options) -> Result<ExitCode> {
     setup::ensure(setup::Scope::Bench, !options.no_setup)?;
@@ -46,6 +46,7 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         command::step(&what, || Replay::measure(&bench, output, &counted))
     };
     let (none, json, compact) = (replay("none")?, replay("json")?, replay("compact")?);
+    let detections = replay("detections")?;
     let memory = |what| command::step(&format!("measuring {what}"), || resident(&bench, what));
     let (process, connection) = (memory("processes")?, memory("connections")?);
     let at_least = |least: f64| Some(Target::AtLeast(least));
@@ -90,6 +91,18 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
             None,
         ),
         ("with compact", compact.line_rate, "lines/s", None),
+        (
+            "detectors",
+            detections.instructions - none.instructions,
+            "instructions/record",
+            at_most(500.0),
+        ),
+        (
+            "detectors",
+            detections.allocations - none.allocations,
+            "allocations/record",
+            None,
+        ),
         (
             "memory of a living process",
             process,

@@ -3,9 +3,29 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::detect::names::Said;
 use crate::history::samples;
 
 const SECOND: u64 = 1_000_000_000;
+
+fn open(
+    beacons: &mut Beacons,
+    process: &Arc<Image>,
+    connection: &Connection,
+    findings: &mut Vec<Finding>,
+) {
+    let fact = Fact::ConnectionOpened {
+        connection,
+        process: Some(process),
+        connect_duration_ns: None,
+    };
+    let scene = Scene {
+        time: connection.opened_at.unwrap(),
+        fact: &fact,
+        said: Said::default(),
+    };
+    beacons.observe(&scene, findings);
+}
 
 /// The contacts of a program that is started anew each time, and what is found.
 fn found(times: impl IntoIterator<Item = u64>, remote: &str) -> Vec<(u64, Finding)> {
@@ -17,15 +37,7 @@ fn found(times: impl IntoIterator<Item = u64>, remote: &str) -> Vec<(u64, Findin
         let image = samples::image(pid, b"sensor", b"sensor\0--once\0", Some(&parent));
         let connection = samples::connection(&image, time, remote);
         let mut findings = Vec::new();
-        let observation = Observation {
-            time: BootTime(time),
-            fact: Fact::ConnectionOpened {
-                connection: &connection,
-                process: Some(&image),
-                connect_duration_ns: None,
-            },
-        };
-        beacons.observe(&observation, &mut findings);
+        open(&mut beacons, &image, &connection, &mut findings);
         all.extend(
             findings
                 .into_iter()
@@ -69,15 +81,7 @@ fn a_pair_in_a_crowd_of_others_is_found() {
     let mut findings = Vec::new();
     let mut contact = |time: u64, remote: String| {
         let connection = samples::connection(&image, time, &remote);
-        let observation = Observation {
-            time: BootTime(time),
-            fact: Fact::ConnectionOpened {
-                connection: &connection,
-                process: Some(&Arc::clone(&image)),
-                connect_duration_ns: None,
-            },
-        };
-        beacons.observe(&observation, &mut findings);
+        open(&mut beacons, &image, &connection, &mut findings);
     };
     for minute in 0..8u64 {
         let now = (1 + minute * 60) * SECOND;
