@@ -17,6 +17,7 @@ mod ss;
 mod tree;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -93,16 +94,21 @@ pub enum Command {
         #[arg(value_parser = ["bash", "zsh", "fish"])]
         shell: String,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or write one for each command into a directory
+    Man {
+        /// Write the pages here, as tracer.1, tracer-run.1 and so on
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
     /// Tell what an entity id or a connection id says
     DecodeId(DecodeIdArgs),
     /// Print the version
     Version,
 }
 
-/// Arguments of `run`.
+/// Arguments of `run`. Of what is given twice the last counts, so that a service's file can be added to.
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 pub struct RunArgs {
     /// What to write, and where.
     #[command(flatten)]

@@ -1,6 +1,7 @@
-//! `tracer man`: one manual page for all commands, as roff.
+//! `tracer man`: one manual page for all commands, as roff; `tracer man DIR`: a page for each.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use clap_mangen::Man;
 
@@ -12,6 +13,16 @@ pub(super) fn man() -> Result<Vec<u8>, Failure> {
     render(&mut page)
         .map_err(|error| Failure::failed(format_args!("cannot render the manual: {error}")))?;
     Ok(page)
+}
+
+/// Writes `tracer.1` and a page for each command, e.g. `tracer-run.1`, for `man` to find.
+pub(super) fn write(directory: &Path) -> Result<(), Failure> {
+    clap_mangen::generate_to(Cli::definition(), directory).map_err(|error| {
+        Failure::failed(format_args!(
+            "cannot write manual pages to {}: {error}",
+            directory.display()
+        ))
+    })
 }
 
 /// The page of the program, then a section with the options of each command.

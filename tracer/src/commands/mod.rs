@@ -43,7 +43,10 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Config(command) => print(detect::config(&command)?.as_bytes()),
         Command::Schema => print(schema::schema()),
         Command::Completions { shell } => print(&completions::completions(&shell)?),
-        Command::Man => print(&man::man()?),
+        Command::Man { directory: None } => print(&man::man()?),
+        Command::Man {
+            directory: Some(directory),
+        } => man::write(&directory),
         Command::DecodeId(args) => print(decode_id::decode_id(&args)?.as_bytes()),
         Command::Version => print(version::version().as_bytes()),
     }
