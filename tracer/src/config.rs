@@ -144,7 +144,7 @@ impl Config {
         Ok(Self {
             capture: capture(&args.capture),
             secrets: args.mask.resolve(),
-            output: OutputConfig::resolve(&args.output, surroundings),
+            output: OutputConfig::resolve(&args.output, Target::Log, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: history(args.history),
@@ -163,7 +163,7 @@ impl Config {
         Self {
             capture: capture(&args.capture),
             secrets: args.mask.resolve(),
-            output: OutputConfig::resolve(&args.output, surroundings),
+            output: OutputConfig::resolve(&args.output, Target::File, surroundings),
             files: files(&args.files),
             metrics: metrics(args.metrics_listen, args.metrics),
             history: None,
@@ -236,10 +236,14 @@ fn metrics(listen: MetricsListen, args: MetricsArgs) -> Option<MetricsConfig> {
 }
 
 impl OutputConfig {
-    /// What was asked for.
-    pub fn resolve(args: &OutputArgs, surroundings: Surroundings) -> Self {
+    /// What was asked for; `file` says what a file is that is written to instead of stdout.
+    pub fn resolve(
+        args: &OutputArgs,
+        file: fn(PathBuf) -> Target,
+        surroundings: Surroundings,
+    ) -> Self {
         let target = args.output_file.clone();
-        let target = target.map_or(Target::Stdout, Target::File);
+        let target = target.map_or(Target::Stdout, file);
         let to_terminal = target == Target::Stdout && surroundings.stdout_is_terminal;
         let color = match args.color {
             Color::Auto => to_terminal && !surroundings.no_color,
@@ -337,6 +341,23 @@ mod tests {
             format(&["run", "-o", "compact", "--color", "always"], PIPE),
             compact(true)
         );
+    }
+
+    #[test]
+    fn run_adds_to_its_file_and_trace_begins_a_new_one() {
+        let target = |command| {
+            let arguments = [command, "--output-file", "x"];
+            config(&arguments, PIPE).output.target
+        };
+        assert_eq!(target("run"), Target::Log("x".into()));
+        assert_eq!(target("trace"), Target::File("x".into()));
+    }
+
+    #[test]
+    fn what_is_given_to_run_twice_counts_as_given_last() {
+        let arguments = ["run", "--output-file", "x", "--output-file", "y"];
+        let target = config(&arguments, PIPE).output.target;
+        assert_eq!(target, Target::Log("y".into()));
     }
 
     #[test]

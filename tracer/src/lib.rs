@@ -33,6 +33,7 @@ pub mod pipeline;
 mod quantity;
 pub mod recorded;
 pub mod session;
+pub mod supervision;
 pub mod tree;
 
 pub mod cli;

@@ -2,7 +2,7 @@
 //! output must be complete.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
@@ -32,6 +32,10 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it in a hook mode, with some further arguments, and waits until it is ready.
     pub(crate) fn start(mode: &str, arguments: &[&str]) -> Result<Self> {
+        // It would add to what the one before it told.
+        if fs::exists(OUTPUT)? {
+            fs::remove_file(OUTPUT).context(OUTPUT)?;
+        }
         let mut child = Command::new(TRACER)
             .args(["run", "--output", "json", "--output-file", OUTPUT])
             .args(["--history", "off"])

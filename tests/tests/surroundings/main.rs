@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod privilege;
 mod replay;
+mod service;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let trials = trials("input", input::facts(), anyone)
         .chain(trials("replay", replay::facts(), anyone))
         .chain(trials("privilege", privilege::facts(), root))
-        .chain(trials("output", output::facts(), root));
+        .chain(trials("output", output::facts(), root))
+        .chain(trials("service", service::facts(), root));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

@@ -16,7 +16,7 @@ pub struct OutputArgs {
         default_value = "auto"
     )]
     pub format: OutputFormat,
-    /// Write events to this file instead of stdout
+    /// Write events to this file instead of stdout; `run` adds to it, and opens it anew on SIGHUP
     #[arg(long, value_name = "PATH")]
     pub output_file: Option<PathBuf>,
     /// Whether to use colours

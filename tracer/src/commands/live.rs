@@ -42,6 +42,7 @@ use crate::{
     },
     session::{Facts, Session, StartError, describe},
     state::{Limits, State},
+    supervision::{self, Supervision},
 };
 
 /// How often losses are read, gauges set, and held outcomes released although nothing happens.
@@ -184,6 +185,7 @@ async fn trace(config: Config) -> Result<(), Failure> {
         &config,
     )
     .await;
+    supervision::stopping();
     drop(local);
     tell_history_losses(&mut session);
     // Before the hooks go: they go one by one, and what some still see then is half a story.
@@ -215,6 +217,7 @@ async fn run(
         tick: 0,
         comparison: config.comparison.as_secs().max(1),
         samples: config.metrics.is_some(),
+        supervision: Supervision::begin(),
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -236,7 +239,10 @@ async fn run(
             ended = writer.ended() => return ended.map_err(Failure::failed),
             next = ends.next() => match next {
                 Next::End(reason) => return reason,
-                Next::Reload => reload(session, config.detect.as_ref()),
+                Next::Reload => {
+                    writer.reopen();
+                    reload(session, config.detect.as_ref());
+                }
             },
         }
     }
@@ -334,6 +340,7 @@ struct Rounds {
     comparison: u64,
     /// Whether there is someone to see samples.
     samples: bool,
+    supervision: Supervision,
 }
 
 impl Rounds {
@@ -346,6 +353,7 @@ impl Rounds {
         if self.samples && every(SAMPLE) {
             sample(session, metrics);
         }
+        self.supervision.alive();
         self.tick += 1;
     }
 }
@@ -498,7 +506,7 @@ fn reload(session: &mut Session<Detecting<Sinks>>, detect: Option<&DetectConfig>
 enum Next {
     /// It is over; an error is a command that could not be run.
     End(Result<(), Failure>),
-    /// The configuration is to be read again.
+    /// The configuration is to be read again, and a log that was renamed made anew.
     Reload,
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
@@ -31,13 +31,15 @@ pub enum Target {
     Stdout,
     /// A file, which is made or emptied first.
     File(PathBuf),
+    /// A file that outlives runs: it is made or added to, and opened anew when it has been renamed.
+    Log(PathBuf),
 }
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stdout => f.write_str("stdout"),
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File(path) | Self::Log(path) => write!(f, "{}", path.display()),
         }
     }
 }
@@ -127,6 +129,21 @@ pub struct Writer {
     waiting: Arc<Waiting>,
     ending: watch::Receiver<Option<Ending>>,
     ended: Receiver<Ending>,
+    reopening: Reopening,
+}
+
+/// Asks for the target to be opened anew.
+#[derive(Clone, Debug, Default)]
+struct Reopening(Arc<AtomicBool>);
+
+impl Reopening {
+    fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn take_request(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl Writer {
@@ -146,8 +163,14 @@ impl Writer {
         let (ended_sender, ended) = mpsc::sync_channel(1);
         let waiting = Arc::new(Waiting::default());
         let counted = waiting.clone();
+        let reopening = Reopening::default();
+        let mut output = Output {
+            file,
+            target: target.clone(),
+            reopening: reopening.clone(),
+        };
         thread::spawn(move || {
-            let ending = write_chunks(file, &chunks, &spare_sender, &counted);
+            let ending = write_chunks(&mut output, &chunks, &spare_sender, &counted);
             // Whoever is no longer interested has dropped the other end.
             let _ = ending_sender.send(Some(ending.clone()));
             let _ = ended_sender.send(ending);
@@ -157,6 +180,7 @@ impl Writer {
             waiting: waiting.clone(),
             ending,
             ended,
+            reopening,
         };
         (
             Chunks {
@@ -172,6 +196,14 @@ impl Writer {
     #[cfg(test)]
     pub(super) fn for_test(file: File) -> (Chunks, Self) {
         Self::to(file, Target::Stdout)
+    }
+
+    /// What is written to a log from now on goes to whatever file has its name by then, which is made if there is
+    /// none. What is being written is finished in the file that had it: no line is lost or cut.
+    pub fn reopen(&self) {
+        if let Target::Log(_) = self.target {
+            self.reopening.request();
+        }
     }
 
     /// Waits until writing has ended although there may be more to write: `Ok` if the reader has
@@ -215,17 +247,45 @@ fn open(target: &Target) -> io::Result<File> {
     match target {
         Target::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         Target::File(path) => File::create(path),
+        Target::Log(path) => File::options().append(true).create(true).open(path),
+    }
+}
+
+/// The file that is written to now.
+struct Output {
+    file: File,
+    target: Target,
+    reopening: Reopening,
+}
+
+impl Output {
+    /// The file to write the next chunk to. If it cannot be opened anew, that is the one which is open: lines in a
+    /// renamed file are better than none.
+    fn next(&mut self) -> &mut File {
+        if self.reopening.take_request() {
+            match open(&self.target) {
+                Ok(file) => self.file = file,
+                Err(error) => {
+                    let target = &self.target;
+                    let note =
+                        format_args!("cannot open {target} anew: {error}; the old file is used");
+                    // Where stderr is closed, nobody is there to be told.
+                    let _ = writeln!(io::stderr(), "tracer: note: {note}");
+                }
+            }
+        }
+        &mut self.file
     }
 }
 
 fn write_chunks(
-    mut file: File,
+    output: &mut Output,
     chunks: &Receiver<Vec<u8>>,
     spare: &SyncSender<Vec<u8>>,
     waiting: &Waiting,
 ) -> Ending {
     for mut chunk in chunks {
-        match write_all(&mut file, &chunk) {
+        match write_all(output.next(), &chunk) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(Arc::new(error)),
@@ -319,6 +379,42 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("/no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn a_log_is_added_to_and_opened_anew_without_losing_a_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let [log, rotated] =
+            ["events.json", "events.json.1"].map(|name| directory.path().join(name));
+        std::fs::write(&log, "0\n").unwrap();
+        let (chunks, writer) = Writer::spawn(Target::Log(log.clone())).unwrap();
+        chunks.send(&mut b"1\n".to_vec());
+        std::fs::rename(&log, &rotated).unwrap();
+        chunks.send(&mut b"2\n".to_vec());
+        writer.reopen();
+        chunks.send(&mut b"3\n".to_vec());
+        drop(chunks);
+        writer.finish(LIMIT).unwrap();
+        let [old, new] = [&rotated, &log].map(|path| std::fs::read_to_string(path).unwrap());
+        assert_eq!(old.clone() + &new, "0\n1\n2\n3\n");
+        assert!(
+            old.starts_with("0\n") && new.ends_with("3\n"),
+            "{old:?} {new:?}"
+        );
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_anew_goes_on_under_its_old_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let [place, moved] = ["place", "moved"].map(|name| directory.path().join(name));
+        std::fs::create_dir(&place).unwrap();
+        let (chunks, writer) = Writer::spawn(Target::Log(place.join("log"))).unwrap();
+        std::fs::rename(&place, &moved).unwrap();
+        writer.reopen();
+        chunks.send(&mut b"1\n".to_vec());
+        drop(chunks);
+        writer.finish(LIMIT).unwrap();
+        assert_eq!(std::fs::read_to_string(moved.join("log")).unwrap(), "1\n");
     }
 
     #[test]

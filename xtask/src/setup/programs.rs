@@ -4,7 +4,7 @@ use super::{Item, Scope, apt};
 use crate::paths;
 
 /// Program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("bash", "bash"),
     ("busybox", "busybox-static"),
     ("curl", "curl"),
@@ -13,9 +13,11 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("dig", "bind9-dnsutils"),
     ("getent", "libc-bin"),
     ("ldd", "libc-bin"),
+    ("logrotate", "logrotate"),
     ("podman", "podman"),
     ("runc", "runc"),
     ("strip", "binutils"),
+    ("systemd-analyze", "systemd"),
     ("xz", "xz-utils"),
 ];
 

@@ -70,7 +70,7 @@ impl Sinks {
         let lines = if goes_elsewhere && !is_asked_for {
             None
         } else {
-            let config = OutputConfig::resolve(&args.output, surroundings);
+            let config = OutputConfig::resolve(&args.output, Target::File, surroundings);
             Some(Lines::open(&config, shown)?)
         };
         let history = args.history.as_deref();
