@@ -27,6 +27,15 @@ pub(crate) fn tracer() -> Result<PathBuf> {
     tracer
 }
 
+/// The same for any system of this architecture, linked with all that it needs: no library, no loader. Only the
+/// last step differs from [`tracer`]: what it is made of is built once.
+pub(crate) fn static_tracer() -> Result<PathBuf> {
+    tracer()?;
+    let package = ["rustc", "--release", "--package", "tracer", "--bin", "tracer"];
+    let flags = ["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"];
+    build_with(&package, &flags, "tracer")
+}
+
 /// A measuring program of the package `bench`.
 pub(crate) fn bench_program(name: &str) -> Result<PathBuf> {
     build(
@@ -54,8 +63,14 @@ pub(crate) fn vm_init() -> Result<PathBuf> {
 
 /// Builds, and returns the executable of the target of that name.
 fn build(arguments: &[&str], name: &str) -> Result<PathBuf> {
+    build_with(arguments, &[], name)
+}
+
+/// The same with arguments for the compiler.
+fn build_with(arguments: &[&str], flags: &[&str], name: &str) -> Result<PathBuf> {
     let mut cargo = command::cargo(arguments);
     cargo.args(["--message-format", "json-render-diagnostics"]);
+    cargo.args(flags);
     let output = cargo.stderr(Stdio::inherit()).output()?;
     anyhow::ensure!(
         output.status.success(),

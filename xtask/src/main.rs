@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod command;
 mod ebpf_toolchain;
+mod package;
 mod paths;
 mod run;
 mod setup;
@@ -32,6 +33,10 @@ enum Subcommands {
     Run(run::Options),
     /// Run all tests: unit and replay, this machine's kernel, a matrix of kernels in VMs
     Test(test::Options),
+    /// Make an image for containers: the program and its licences, nothing else
+    Image(package::image::Options),
+    /// Make a package for Debian and Ubuntu
+    Deb(package::deb::Options),
     /// Boot a kernel in QEMU and run a command there
     Vm(vm::Options),
     /// Measure what tracing costs, and compare with the budget
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
         Subcommands::Setup(options) => setup::main(&options),
         Subcommands::Run(options) => run::main(&options),
         Subcommands::Test(options) => test::main(&options),
+        Subcommands::Image(options) => package::image::main(&options),
+        Subcommands::Deb(options) => package::deb::main(&options),
         Subcommands::Vm(options) => vm::main(&options),
         Subcommands::Bench(options) => bench::main(&options),
         Subcommands::Ci(options) => ci::main(&options),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _};
 
 use hashbrown::HashMap;
 
-use crate::event::BootTime;
+use crate::{event::BootTime, host};
 
 /// Where `ip netns` and others keep namespaces by name.
 const NAMED: &str = "/run/netns";
@@ -104,7 +104,10 @@ impl Names {
 
 /// Names by inode number.
 fn look() -> HashMap<u32, String> {
-    let entries = fs::read_dir(NAMED).into_iter().flatten().flatten();
+    // A container has none of the host's.
+    let of_host = host::path(NAMED).and_then(|path| fs::read_dir(path).ok());
+    let directory = of_host.or_else(|| fs::read_dir(NAMED).ok());
+    let entries = directory.into_iter().flatten().flatten();
     let named = |entry: fs::DirEntry| {
         let inode = u32::try_from(entry.metadata().ok()?.ino()).ok()?;
         Some((inode, entry.file_name().to_string_lossy().into_owned()))

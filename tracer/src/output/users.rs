@@ -5,23 +5,21 @@
 //! asked: a lookup over the network would make connections of its own, and wait.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::event::BootTime;
+use crate::host;
 use crate::passwd;
 use crate::process::image::Image;
 
 /// How often to look whether the file has changed, in nanoseconds.
 const CHECK_INTERVAL_NS: u64 = 10_000_000_000;
 
-/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`).
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
-
 /// The host's users.
 #[derive(Debug, Default)]
 pub struct Users {
-    file: Option<&'static Path>,
+    file: Option<PathBuf>,
     names: passwd::Names,
     modified: Option<SystemTime>,
     checked: Option<BootTime>,
@@ -31,10 +29,8 @@ impl Users {
     /// The host's users. The host's file is the one that PID 1 sees, which is only known from the
     /// initial PID namespace; elsewhere no user has a name.
     pub fn of_host() -> Self {
-        let namespace = fs::read_link("/proc/self/ns/pid").ok();
-        let initial = namespace.is_some_and(|link| link == Path::new(INITIAL_PID_NAMESPACE));
         Self {
-            file: initial.then_some(Path::new("/proc/1/root/etc/passwd")),
+            file: host::path("/etc/passwd"),
             ..Self::default()
         }
     }
@@ -53,9 +49,7 @@ impl Users {
 
     /// All of them, as they are now.
     pub fn names(&mut self) -> &passwd::Names {
-        if let Some(file) = self.file {
-            self.refresh(file);
-        }
+        self.refresh();
         &self.names
     }
 
@@ -87,18 +81,18 @@ impl Users {
 
     /// The name of a user; `now` decides whether to look at the file again.
     fn name(&mut self, id: u32, now: BootTime) -> Option<&str> {
-        if let Some(file) = self.file
-            && self
-                .checked
-                .is_none_or(|checked| now.since(checked) >= CHECK_INTERVAL_NS)
-        {
+        let is_due = |checked| now.since(checked) >= CHECK_INTERVAL_NS;
+        if self.checked.is_none_or(is_due) {
             self.checked = Some(now);
-            self.refresh(file);
+            self.refresh();
         }
         self.names.get(&id).map(String::as_str)
     }
 
-    fn refresh(&mut self, file: &Path) {
+    fn refresh(&mut self) {
+        let Some(file) = &self.file else {
+            return;
+        };
         let modified = fs::metadata(file)
             .and_then(|metadata| metadata.modified())
             .ok();

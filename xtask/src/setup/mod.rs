@@ -13,6 +13,7 @@ use crate::{command, paths};
 
 mod apt;
 mod bpf_linker;
+mod cargo_deb;
 mod cargo_deny;
 mod compiler;
 mod debian;
@@ -26,6 +27,9 @@ mod valgrind;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// Also what `cargo xtask deb` needs: cargo-deb
+    #[arg(long)]
+    packages: bool,
     /// Also what `cargo xtask test` needs: QEMU, kernels, Prometheus
     #[arg(long)]
     tests: bool,
@@ -43,6 +47,7 @@ pub(crate) struct Options {
 impl Options {
     fn scopes(&self) -> Vec<Scope> {
         let asked = [
+            (self.packages, Scope::Packages),
             (self.tests, Scope::Tests),
             (self.bench, Scope::Bench),
             (self.peers, Scope::Peers),
@@ -60,6 +65,9 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     Build,
+    /// What `cargo xtask deb` makes packages with.
+    Packages,
+    /// And those are tested.
     Tests,
     Bench,
     Peers,
@@ -69,7 +77,11 @@ pub(crate) enum Scope {
 
 impl Scope {
     fn includes(self, other: Self) -> bool {
-        other == Self::Build || other == self || (self == Self::Ci && other != Self::Peers)
+        match self {
+            Self::Ci => other != Self::Peers,
+            Self::Tests => matches!(other, Self::Build | Self::Packages | Self::Tests),
+            _ => other == Self::Build || other == self,
+        }
     }
 }
 
@@ -94,6 +106,7 @@ fn items() -> Vec<Item> {
         prometheus::item(),
     ];
     items.extend(kernels::items());
+    items.push(cargo_deb::item());
     items.push(valgrind::item());
     items.push(cargo_deny::item());
     items.push(peers::item());
@@ -146,6 +159,7 @@ pub(crate) fn ensure(scope: Scope, allowed: bool) -> Result<()> {
 fn by_hand(scope: Scope, missing: &[Item]) -> String {
     let option = match scope {
         Scope::Build => "",
+        Scope::Packages => " --packages",
         Scope::Tests => " --tests",
         Scope::Bench => " --bench",
         Scope::Peers => " --peers",
@@ -188,7 +202,7 @@ mod tests {
 
     #[test]
     fn ci_needs_everything_but_other_peoples_tracers() {
-        for scope in [Scope::Build, Scope::Tests, Scope::Bench, Scope::Ci] {
+        for scope in [Scope::Build, Scope::Packages, Scope::Tests, Scope::Bench, Scope::Ci] {
             assert!(Scope::Ci.includes(scope));
         }
         assert!(!Scope::Ci.includes(Scope::Peers));
