@@ -31,8 +31,21 @@ pub(crate) fn tracer() -> Result<PathBuf> {
 /// last step differs from [`tracer`]: what it is made of is built once.
 pub(crate) fn static_tracer() -> Result<PathBuf> {
     tracer()?;
-    let package = ["rustc", "--release", "--package", "tracer", "--bin", "tracer"];
-    let flags = ["--", "-C", "target-feature=+crt-static", "-C", "strip=symbols"];
+    let package = [
+        "rustc",
+        "--release",
+        "--package",
+        "tracer",
+        "--bin",
+        "tracer",
+    ];
+    let flags = [
+        "--",
+        "-C",
+        "target-feature=+crt-static",
+        "-C",
+        "strip=symbols",
+    ];
     build_with(&package, &flags, "tracer")
 }
 

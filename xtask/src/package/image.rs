@@ -75,9 +75,10 @@ pub(crate) fn build(contents: &Contents) -> Result<Image> {
     let name = format!("{NAME}:{}", contents.version);
     described["annotations"] = json!({"org.opencontainers.image.ref.name": name});
     layout.finish(&described)?;
-    let path = contents
-        .directory
-        .join(format!("tracer-{}-{}.oci.tar", contents.version, platform.1));
+    let path = contents.directory.join(format!(
+        "tracer-{}-{}.oci.tar",
+        contents.version, platform.1
+    ));
     pack(&layout.directory, &path, &epoch)?;
     Ok(Image {
         path,
@@ -109,7 +110,12 @@ fn layer(contents: &Contents, place: &Path, epoch: &str) -> Result<Vec<u8>> {
 /// Packs a directory so that only names, contents and whether a file can be executed count.
 fn pack(directory: &Path, into: &Path, epoch: &str) -> Result<()> {
     let mut tar = Command::new("tar");
-    tar.args(["--create", "--format=ustar", "--sort=name", "--numeric-owner"]);
+    tar.args([
+        "--create",
+        "--format=ustar",
+        "--sort=name",
+        "--numeric-owner",
+    ]);
     tar.args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX"]);
     tar.arg(format!("--mtime=@{epoch}")).arg("--file").arg(into);
     tar.arg("--directory").arg(directory);
@@ -197,12 +203,18 @@ impl Layout {
 
     fn finish(&self, manifest: &Value) -> Result<()> {
         let layout = json!({"imageLayoutVersion": "1.0.0"});
-        write(&self.directory.join("oci-layout"), layout.to_string().as_bytes())?;
+        write(
+            &self.directory.join("oci-layout"),
+            layout.to_string().as_bytes(),
+        )?;
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [manifest],
         });
-        write(&self.directory.join("index.json"), index.to_string().as_bytes())
+        write(
+            &self.directory.join("index.json"),
+            index.to_string().as_bytes(),
+        )
     }
 }

@@ -25,18 +25,26 @@ pub(super) fn text(metadata: &Value) -> Result<String> {
             texts.entry(text).or_default().insert(name.clone());
         }
     }
-    let mut all = "tracer is offered under MIT or Apache-2.0. It contains these crates:\n\n".to_owned();
+    let mut all =
+        "tracer is offered under MIT or Apache-2.0. It contains these crates:\n\n".to_owned();
     list.iter().for_each(|line| all += &format!("{line}\n"));
     for (text, names) in texts {
         let names: Vec<_> = names.into_iter().collect();
-        write!(all, "\n{}\n{}:\n\n{text}\n", "-".repeat(72), names.join(", "))?;
+        write!(
+            all,
+            "\n{}\n{}:\n\n{text}\n",
+            "-".repeat(72),
+            names.join(", ")
+        )?;
     }
     Ok(all)
 }
 
 /// The IDs of the packages that `tracer` depends on at run time.
 fn linked(metadata: &Value) -> Result<BTreeSet<&str>> {
-    let nodes = metadata["resolve"]["nodes"].as_array().context("no dependencies")?;
+    let nodes = metadata["resolve"]["nodes"]
+        .as_array()
+        .context("no dependencies")?;
     let by_id: BTreeMap<&str, &Value> = nodes
         .iter()
         .filter_map(|node| Some((node["id"].as_str()?, node)))
@@ -66,7 +74,11 @@ fn texts_of(manifest: &Path) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_uppercase();
         let is_licence = ["LICENSE", "LICENCE", "COPYING", "NOTICE"]
             .iter()
             .any(|word| name.starts_with(word));

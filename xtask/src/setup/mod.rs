@@ -202,7 +202,13 @@ mod tests {
 
     #[test]
     fn ci_needs_everything_but_other_peoples_tracers() {
-        for scope in [Scope::Build, Scope::Packages, Scope::Tests, Scope::Bench, Scope::Ci] {
+        for scope in [
+            Scope::Build,
+            Scope::Packages,
+            Scope::Tests,
+            Scope::Bench,
+            Scope::Ci,
+        ] {
             assert!(Scope::Ci.includes(scope));
         }
         assert!(!Scope::Ci.includes(Scope::Peers));

@@ -143,7 +143,7 @@ impl Lines {
     fn open(config: &OutputConfig, filter: Filter) -> Result<Self, Failure> {
         let destination = match &config.target {
             Target::Stdout => Destination::stdout()?,
-            Target::File(path) => Destination::file(path)?,
+            Target::File(path) | Target::Log(path) => Destination::file(path)?,
         };
         Ok(Self {
             out: BufWriter::with_capacity(64 << 10, destination),
