@@ -66,6 +66,34 @@ pub fn hook_mode() -> HookMode {
         .expect("TRACER_HOOK_MODE must be fentry, kprobe or tracepoint; `cargo xtask test` sets it")
 }
 
+/// `TRACER_IMAGE`: the archive with the image under test, if the caller named one.
+pub fn image_if_any() -> Option<PathBuf> {
+    env::var_os("TRACER_IMAGE").map(PathBuf::from)
+}
+
+/// `TRACER_IMAGE`, which this test cannot do without.
+///
+/// # Panics
+/// If it is not set.
+pub fn image() -> PathBuf {
+    image_if_any().expect("TRACER_IMAGE must name an image; `cargo xtask test` sets it")
+}
+
+/// `TRACER_PACKAGES`: a Debian package and its next revision, if the caller named some.
+pub fn packages_if_any() -> Option<[PathBuf; 2]> {
+    let paths = env::var_os("TRACER_PACKAGES")?;
+    let paths: Vec<_> = env::split_paths(&paths).collect();
+    paths.try_into().ok()
+}
+
+/// `TRACER_PACKAGES`, which this test cannot do without.
+///
+/// # Panics
+/// If it does not name two.
+pub fn packages() -> [PathBuf; 2] {
+    packages_if_any().expect("TRACER_PACKAGES must name two packages; `cargo xtask test` sets it")
+}
+
 /// `TRACER_CONNECTIONS`: how many connections the ledger test makes.
 ///
 /// # Panics

@@ -11,6 +11,7 @@ pub mod births;
 pub mod bpf;
 pub mod cgroups;
 pub mod command;
+pub mod containers;
 pub mod daemon;
 pub mod environment;
 pub mod escapes;

@@ -37,12 +37,15 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
 pub(crate) struct Image {
     pub(crate) path: PathBuf,
     /// That of its manifest, by which registries know it.
-    digest: String,
+    pub(crate) digest: String,
 }
 
 /// Writes the archive.
 pub(crate) fn build(contents: &Contents) -> Result<Image> {
     let place = contents.directory.join("image");
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
+    }
     let layout = Layout::create(place.join("layout"))?;
     let epoch = epoch()?;
     let layer = layout.add(&layer(contents, &place, &epoch)?)?;

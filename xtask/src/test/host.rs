@@ -1,15 +1,16 @@
 //! The real-kernel tests on this machine, in each mode that its kernel's configuration allows.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::libtest::Tally;
 use super::matrix::Mode;
-use super::{Extent, KERNEL, Row, SURROUNDINGS, Verdict, tee};
+use super::{Extent, KERNEL, PACKAGES, Row, SURROUNDINGS, Verdict, tee};
+use crate::package::{Contents, deb, image};
 use crate::{artifacts, command, paths};
 
 /// Loopback connections that a test makes here.
@@ -58,7 +59,37 @@ pub(super) fn run(extent: Extent, filter: Option<&str>) -> Result<Vec<Row>> {
     println!("\nbad input and bad surroundings, on this machine");
     let verdict = Verdict::timed(|| run_as_root(&surroundings, &tracer, None, amounts, filter))?;
     add("this machine, bad surroundings", None, verdict);
+    println!("\nimage and package, on this machine");
+    let verdict = Verdict::timed(|| packages(filter))?;
+    add("this machine, image and package", None, verdict);
     Ok(rows)
+}
+
+/// Makes what is handed out, and has it tested.
+fn packages(filter: Option<&str>) -> Result<Tally> {
+    let contents = Contents::prepare()?;
+    let made = image::build(&contents)?;
+    let again = image::build(&contents)?;
+    ensure!(
+        made.digest == again.digest,
+        "an image that is made twice differs"
+    );
+    let packages = ["1", "2"].map(|revision| deb::build(&contents, revision));
+    let [first, second] = packages;
+    let packages = env::join_paths([first?, second?]).context("paths without colons")?;
+    let (tests, path) = (artifacts::test_program(PACKAGES)?, paths::search_path());
+    let tracer = contents.directory.join("tracer");
+    let environment: [(&str, &OsStr); 4] = [
+        ("TRACER_BIN", tracer.as_os_str()),
+        ("TRACER_IMAGE", made.path.as_os_str()),
+        ("TRACER_PACKAGES", &packages),
+        ("PATH", &path),
+    ];
+    let mut command = command::as_root(tests.as_os_str(), &environment)
+        .context("the tests of the image need root, and there is no sudo")?;
+    command.args(filter);
+    command.current_dir(paths::repository().join("tests"));
+    Ok(tee(&mut command)?.or_nothing_ran(filter))
 }
 
 fn run_as_root(

@@ -23,6 +23,8 @@ mod unprivileged;
 /// as ignored.
 pub(crate) const KERNEL: &str = "kernel";
 const SURROUNDINGS: &str = "surroundings";
+/// And of what is handed out: the image and the package.
+const PACKAGES: &str = "packages";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
