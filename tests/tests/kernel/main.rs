@@ -7,6 +7,7 @@
 
 mod belonging;
 mod birth;
+mod capabilities;
 mod cause;
 mod common;
 mod containers;
@@ -119,6 +120,7 @@ fn subjects() -> Vec<(&'static str, By, Vec<Fact>)> {
         ("crowds", By::Kernel, crowds::facts()),
         ("races", By::Kernel, races::facts()),
         ("doctor", By::Mode, doctor::facts()),
+        ("capabilities", By::Mode, capabilities::facts()),
         ("trace", By::Kernel, trace::facts()),
         ("endings", By::Kernel, endings::facts()),
         ("existing", By::Mode, existing::facts()),

@@ -15,9 +15,9 @@ use crate::setup::kernels::Kernel;
 use crate::{command, paths};
 
 /// What the guest has of this machine's programs; busybox fills in for the others.
-const PROGRAMS: [&str; 14] = [
-    "sh", "bash", "cat", "curl", "dig", "env", "getent", "ip", "ls", "setsid", "sleep", "ss",
-    "true", "uname",
+const PROGRAMS: [&str; 15] = [
+    "sh", "bash", "cat", "curl", "dig", "env", "getent", "ip", "ls", "setpriv", "setsid", "sleep",
+    "ss", "true", "uname",
 ];
 
 /// Modules that a socket's inventory or a test's network needs, or that connect by themselves, where they
