@@ -261,6 +261,15 @@ fn the_container_has_no_more_privileges_than_it_needs() {
 }
 
 #[test]
+fn the_image_is_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let image = format!("localhost/tracer:{version}");
+    assert_eq!(container().image, Some(image));
+    let document = documents("base/kustomization.yaml").remove(0);
+    assert_eq!(document["images"][0]["newTag"], version);
+}
+
+#[test]
 fn what_is_mounted_is_there_and_what_is_there_is_mounted() {
     let mounted: BTreeSet<_> = container()
         .volume_mounts

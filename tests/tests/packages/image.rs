@@ -23,6 +23,7 @@ pub(crate) fn facts() -> Vec<Fact> {
         the_image_tells_the_container_of_others,
         the_image_traces_under_its_own_seccomp_profile,
         a_capability_that_is_missing_is_named,
+        a_seccomp_profile_that_forbids_bpf_is_suspected,
     ]
 }
 
@@ -115,6 +116,18 @@ fn a_capability_that_is_missing_is_named() {
         let named = format!("CAP_{needed}");
         assert!(finished.stderr.contains(&named), "{finished:#?}");
     }
+}
+
+fn a_seccomp_profile_that_forbids_bpf_is_suspected() {
+    let images = Images::load();
+    let profile = images.podman.path().join("without-bpf.json");
+    let rule = json!({"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1});
+    let rules = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+    fs::write(&profile, rules.to_string()).expect("the directory is ours");
+    let mut podman = images.command(&Settings::of_daemonset(), &profile);
+    let finished = command::run(podman.stdout(Stdio::null()));
+    assert_eq!(finished.code, Some(3), "{finished:#?}");
+    assert!(finished.stderr.contains("seccomp"), "{finished:#?}");
 }
 
 /// What the DaemonSet says of its container.

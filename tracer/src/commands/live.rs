@@ -466,7 +466,7 @@ fn start_failure(error: StartError) -> Failure {
 /// Remarks, and then the one line that scripts wait for.
 fn tell_ready(session: &Session<Detecting<Sinks>>) {
     let mut text = String::new();
-    for remark in &session.remarks {
+    for remark in session.remarks.iter().chain(&privileges::remarks()) {
         text += &format!("tracer: note: {remark}\n");
     }
     let hooks: Vec<String> = session

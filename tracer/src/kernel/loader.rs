@@ -55,11 +55,21 @@ pub enum LoadError {
     #[error("{0}; tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, and /sys mounted")]
     Btf(#[from] BtfError),
     /// The object or its maps are refused.
-    #[error("the kernel refuses the programs' maps: {0}")]
+    #[error("the kernel refuses the programs' maps: {0}{advice}", advice = advice(.0))]
     Object(String),
     /// An essential moment cannot be seen.
     #[error("{0}")]
     Moment(MomentError),
+}
+
+/// What else than a capability can be missing.
+fn advice(reason: &str) -> &'static str {
+    if reason.contains("Operation not permitted") {
+        "; if no capability is missing, a seccomp profile or another policy forbids bpf(2), or, before \
+         Linux 5.11, RLIMIT_MEMLOCK is too low"
+    } else {
+        ""
+    }
 }
 
 /// No way to see a moment works.

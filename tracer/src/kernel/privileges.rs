@@ -1,6 +1,7 @@
 //! What the kernel asks of whoever loads programs (capabilities(7)).
 //!
-//! In: this process's effective capabilities. Out: the names of those that are missing.
+//! In: this process's effective capabilities. Out: the names of those that are missing, and what is lost without
+//! those that it can do without.
 
 use std::fs;
 
@@ -32,6 +33,20 @@ const NEEDED: [Needed; 3] = [
         bit: 12,
         purpose: "to attach programs to cgroups",
     },
+];
+
+/// What tells more of processes of other users. Who may also write what others forbid (`CAP_DAC_OVERRIDE`) may read it.
+const OF_USE: [(&str, &[u32], &str); 2] = [
+    (
+        "CAP_SYS_PTRACE",
+        &[19],
+        "paths of others' older processes, and hashes and packages of what others run, stay unknown",
+    ),
+    (
+        "CAP_DAC_READ_SEARCH",
+        &[1, 2],
+        "hashes of files that only their user may read stay unknown",
+    ),
 ];
 
 /// A capability that is needed, and whether this process has it.
@@ -71,6 +86,20 @@ pub fn missing() -> Vec<String> {
     effective(&status).map_or_else(Vec::new, missing_from)
 }
 
+/// What stays unknown for lack of a privilege, each a sentence.
+pub fn remarks() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    effective(&status).map_or_else(Vec::new, remarks_on)
+}
+
+fn remarks_on(set: u64) -> Vec<String> {
+    OF_USE
+        .iter()
+        .filter(|(_, bits, _)| bits.iter().all(|bit| set >> bit & 1 == 0))
+        .map(|(name, _, lost)| format!("without {name}, {lost}"))
+        .collect()
+}
+
 /// The set of effective capabilities, from the text of a `/proc/PID/status`.
 fn effective(status: &str) -> Option<u64> {
     let line = status
@@ -96,6 +125,13 @@ mod tests {
         assert_eq!(missing_from(1 << SYS_ADMIN | 1 << 12), Vec::<String>::new());
         let missing = missing_from(1 << SYS_ADMIN);
         assert_eq!(missing, ["CAP_NET_ADMIN (to attach programs to cgroups)"]);
+    }
+
+    #[test]
+    fn what_is_only_of_use_is_told_of_when_it_is_missing() {
+        assert_eq!(remarks_on(1 << 19 | 1 << 1), Vec::<String>::new());
+        let remarks = remarks_on(1 << 2);
+        assert!(remarks.len() == 1 && remarks[0].contains("CAP_SYS_PTRACE"));
     }
 
     #[test]
