@@ -92,6 +92,14 @@ pub struct Refusal {
     pub reason: String,
 }
 
+impl Refusal {
+    /// Debian's and Ubuntu's kernels refuse perf events to everybody else where `kernel.perf_event_paranoid` is above 2,
+    /// which it is unless somebody sets it.
+    fn is_of_perf_events(&self) -> bool {
+        self.reason.contains("perf_event_open") && self.reason.contains("Permission denied")
+    }
+}
+
 impl std::fmt::Display for MomentError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -105,6 +113,12 @@ impl std::fmt::Display for MomentError {
         for (index, refusal) in self.refusals.iter().enumerate() {
             let separator = if index == 0 { ": " } else { "; " };
             write!(f, "{separator}{}: {}", refusal.hook.point, refusal.reason)?;
+        }
+        if self.refusals.iter().any(Refusal::is_of_perf_events) {
+            f.write_str(
+                "; this kernel lets perf_event_open(2) through only with CAP_SYS_ADMIN, as its sysctl \
+                 kernel.perf_event_paranoid says",
+            )?;
         }
         match self.mode {
             Some(_) => f.write_str("; try without --hook-mode, or see `tracer doctor`"),
