@@ -9,18 +9,22 @@ use std::process::{Command, Stdio};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, unmount};
 use rustix::process::Signal;
-use tests::command;
+use tests::command::{self, Finished};
+use tests::containers::{LOWER_LIMITS, Podman};
 use tests::daemon::Tracer;
 use tests::loopback::Traffic;
 use tests::suite::Fact;
 use tests::{environment, facts, wait};
 
 pub(crate) fn facts() -> Vec<Fact> {
-    facts![a_package_keeps_the_history_until_it_is_purged]
+    facts![
+        a_package_keeps_the_history_until_it_is_purged,
+        the_service_starts_is_reloaded_and_ends_under_systemd,
+    ]
 }
 
 fn a_package_keeps_the_history_until_it_is_purged() {
-    let root = Root::make();
+    let root = Root::make_with_kernel();
     let before = root.files();
     let [first, second] = environment::packages();
 
@@ -58,6 +62,85 @@ fn a_package_keeps_the_history_until_it_is_purged() {
     root.dpkg(&["--purge", "tracer"], None);
     let left: Vec<_> = root.files().difference(&before).cloned().collect();
     assert_eq!(left, Vec::<PathBuf>::new());
+}
+
+/// The unit with all that it forbids, by the service manager that it is for.
+fn the_service_starts_is_reloaded_and_ends_under_systemd() {
+    let root = Root::make();
+    fs::write(root.path("etc/machine-id"), "").expect("it is new");
+    let [package, _] = environment::packages();
+    root.dpkg(&["--install"], Some(&package));
+    // Nothing but what the package enables, and what that needs.
+    let default = root.path("etc/systemd/system/default.target");
+    symlink("/lib/systemd/system/multi-user.target", default).expect("it is new");
+    let systemd = Systemd::boot(&root);
+    let has_become = |state: &str| (systemd.property("ActiveState") == state).then_some(());
+    wait::until("the service to be active", || has_become("active"));
+    let [log, rotated] =
+        ["events.json", "events.json.1"].map(|name| root.path("var/log/tracer").join(name));
+    let traffic = Traffic::start();
+    wait::until("events", || {
+        log.metadata().ok().filter(|file| file.len() > 0)
+    });
+    fs::rename(&log, &rotated).expect("it is there");
+    systemd.control(&["reload", "tracer.service"]);
+    wait::until("a new file", || {
+        log.metadata().ok().filter(|file| file.len() > 0)
+    });
+    drop(traffic);
+    assert_eq!(systemd.property("ActiveState"), "active");
+    systemd.control(&["stop", "tracer.service"]);
+    assert_eq!(systemd.property("Result"), "success");
+    assert_eq!(systemd.property("NRestarts"), "0");
+    assert!(!root.history().is_empty(), "it keeps a history");
+}
+
+/// systemd in a container, with nothing to start but the package's service.
+struct Systemd(Podman);
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        let mut remove = self.0.command();
+        remove.args(["rm", "--all", "--force", "--time", "0"]);
+        let _ = remove.stdout(Stdio::null()).status();
+    }
+}
+
+impl Systemd {
+    fn boot(root: &Root) -> Systemd {
+        let systemd = Systemd(Podman::new());
+        let mut podman = systemd.0.command();
+        podman.args(["run", "--detach", "--name", "systemd", "--systemd=always"]);
+        podman.args([
+            "--network=none",
+            "--cap-add=all",
+            "--security-opt=seccomp=unconfined",
+        ]);
+        podman.args(LOWER_LIMITS).arg("--rootfs").arg(root.0.path());
+        let finished = command::run(podman.arg("/lib/systemd/systemd").stdout(Stdio::null()));
+        assert_eq!(finished.code, Some(0), "{finished:#?}");
+        systemd
+    }
+
+    fn systemctl(&self, arguments: &[&str]) -> Finished {
+        let mut podman = self.0.command();
+        podman
+            .args(["exec", "systemd", "systemctl"])
+            .args(arguments);
+        command::run(podman.stdout(Stdio::piped()))
+    }
+
+    #[track_caller]
+    fn control(&self, arguments: &[&str]) {
+        let finished = self.systemctl(arguments);
+        assert_eq!(finished.code, Some(0), "{arguments:?}: {finished:#?}");
+    }
+
+    /// A property of the service; empty while systemd does not answer yet.
+    fn property(&self, name: &str) -> String {
+        let finished = self.systemctl(&["show", "--value", "--property", name, "tracer.service"]);
+        finished.stdout.trim().to_owned()
+    }
 }
 
 /// Where a package is installed.
@@ -119,6 +202,12 @@ impl Root {
         let layers = format!("lowerdir=/usr,upperdir={upper},workdir={work}\0");
         let layers = std::ffi::CStr::from_bytes_with_nul(layers.as_bytes()).expect("one end");
         mount("overlay", root.path("usr"), "overlay", plain, layers).expect("overlayfs");
+        root
+    }
+
+    /// The same with this host's devices and kernel.
+    fn make_with_kernel() -> Root {
+        let (root, plain) = (Root::make(), MountFlags::empty());
         for name in ["dev", "proc", "sys"] {
             let of_host = Path::new("/").join(name);
             mount_bind_recursive(of_host, root.path(name)).expect("root may");
