@@ -1,6 +1,6 @@
 //! `beacon`: one lineage that contacts one peer by the clock, whatever its PID is this time.
 //!
-//! In: connections, attempts and flows that begin. Out: a finding with the period, once there are contacts enough. Of a pair
+//! In: connections, attempts and flows that begin. Out: a finding with the period, once there are contacts enough, and now and then again. Of a pair
 //! of lineage and peer that has met less than three times only the times are kept, so that a scan of a million peers
 //! costs little.
 
@@ -86,18 +86,16 @@ impl Beacons {
 
     /// The pair, once it has met often enough to be judged.
     fn contact(&mut self, pair: Pair, now: BootTime, connection: ConnectionId) -> Option<&Met> {
-        if !self.met.contains_key(&pair) {
+        let contacts_min = self.contacts_min;
+        if let Some(met) = self.met.get_mut(&pair) {
+            met.meet(now, connection);
+        } else {
             let met = self.candidate(pair, now, connection)?;
             self.evictions += u64::from(self.met.len() == PAIRS_MAX);
             self.met.insert(pair, Box::new(met));
-        } else {
-            self.met.get_mut(&pair)?.meet(now, connection);
         }
-        let contacts_min = self.contacts_min;
-        self.met
-            .peek(&pair)
-            .map(|met| &**met)
-            .filter(|met| met.contacts >= contacts_min)
+        let met = self.met.peek(&pair)?;
+        met.is_due(contacts_min).then_some(&**met)
     }
 
     /// What a pair becomes with its third contact.
@@ -146,8 +144,25 @@ impl Met {
         self.contacts = self.contacts.saturating_add(1);
     }
 
+    /// Whether it is worth a look: what was irregular a contact ago will hardly be regular now.
+    fn is_due(&self, contacts_min: u32) -> bool {
+        const CLOSELY: u32 = 4;
+        const THEN_EVERY: u32 = 8;
+        self.contacts >= contacts_min
+            && (self.contacts < contacts_min + CLOSELY || self.contacts.is_multiple_of(THEN_EVERY))
+    }
+
     /// Its regularity, if a timer made it.
     fn regularity(&self, period_min: Duration) -> Option<Regularity> {
+        // No median is more than twice the mean.
+        let sum: u64 = self
+            .intervals
+            .iter()
+            .map(|&interval| u64::from(interval))
+            .sum();
+        if u128::from(2 * sum) < period_min.as_millis() * self.intervals.len() as u128 {
+            return None;
+        }
         let regularity = Regularity::of(&self.intervals);
         let is_slow = regularity.period_ms >= period_min.as_millis() as f64;
         (is_slow && regularity.is_timer(self.intervals.len())).then_some(regularity)

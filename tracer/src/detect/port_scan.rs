@@ -23,7 +23,7 @@ pub(super) static RULE: Rule = Rule {
     description: "A program tries the same port of many hosts, or many ports of one host, and most attempts fail: it looks for \
                   something to talk to, as worms, intruders and peer-to-peer programs do.",
     techniques: &["T1046"],
-    method: "Of one lineage (by fingerprint) the latest 128 targets are known. A target that failed (refused, timed out, \
+    method: "Of one lineage (by fingerprint) the latest 128 targets since its first failure are known. A target that failed (refused, timed out, \
              reset, unreachable) counts four, one that was given up two, one that answered one. It is a scan if \
              at least 5 failed, twice as many as answered, and the points are four for each of 8 hosts (one port) or \
              of 10 ports (one host) within a minute, or for each of 24 within an hour. Attempts for which there is no route, and \
@@ -87,18 +87,23 @@ impl Scans {
         }
     }
 
-    /// Remembers a target: each once, with the latest answer.
-    fn remember(&mut self, lineage: Fingerprint, target: Target) -> &VecDeque<Target> {
+    /// Remembers a target: each once, with the latest answer. Of a lineage of which nothing has failed, nothing is.
+    fn remember(&mut self, lineage: Fingerprint, target: Target) -> Option<&VecDeque<Target>> {
         if !self.lineages.contains_key(&lineage) {
+            if target.answer == Answer::Answered {
+                return None;
+            }
             self.evictions += u64::from(self.lineages.len() == LINEAGES_MAX);
         }
         let targets = self.lineages.entry(lineage).or_insert_with(VecDeque::new);
-        targets.retain(|known| (known.host, known.port) != (target.host, target.port));
-        if targets.len() == TARGETS_MAX {
+        let is_same = |known: &Target| known.port == target.port && known.host == target.host;
+        if let Some(place) = targets.iter().position(is_same) {
+            targets.remove(place);
+        } else if targets.len() == TARGETS_MAX {
             targets.pop_front();
         }
         targets.push_back(target);
-        targets
+        Some(targets)
     }
 }
 
@@ -178,9 +183,9 @@ impl Detector for Scans {
         let target = target(connection, now, answer);
         let commons = [Common::Port(target.port), Common::Host(target.host)];
         let targets = self.remember(process.fingerprint(), target);
-        if answer == Answer::Answered {
+        let Some(targets) = targets.filter(|_| answer != Answer::Answered) else {
             return;
-        }
+        };
         for common in commons {
             let different = match common {
                 Common::Port(_) => hosts,

@@ -157,7 +157,7 @@ impl Detector for Shells {
         let time = scene.time;
         match scene.fact {
             Fact::ProcessExecuted(process) => {
-                found.extend(self.executed(time, process, scene.said.is_interpreter))
+                found.extend(self.executed(time, process, scene.said.is_interpreter));
             }
             Fact::ProcessExited { process, .. } => self.forget(process.key),
             fact => {
