@@ -3,6 +3,8 @@
 //! In: a process that executes something. Out: whom it resembles or claims to be, and what kind of program that is. Hosts execute
 //! the same few programs all the time, so that what was said once is remembered.
 
+use std::sync::LazyLock;
+
 use hashlink::LruCache;
 
 use super::known_names::{INTERPRETERS, KERNEL_THREADS, SYSTEM, TOOLS, is_one_of};
@@ -89,18 +91,23 @@ pub(super) fn resembled(name: &[u8]) -> Option<&'static str> {
     if name.len() < LENGTH_MIN || SYSTEM.contains(&name) {
         return None;
     }
-    let skeleton: String = unicode_security::skeleton(name).collect();
-    SYSTEM.into_iter().find(|known| {
-        if known.len() < LENGTH_MIN {
-            return false;
-        }
-        let looks_the_same = || unicode_security::skeleton(known).eq(skeleton.chars());
+    static SKELETONS: LazyLock<[String; SYSTEM.len()]> = LazyLock::new(|| SYSTEM.map(skeleton));
+    let own = skeleton(name);
+    let known = SYSTEM.into_iter().zip(SKELETONS.iter());
+    let mut known = known.filter(|(known, _)| known.len() >= LENGTH_MIN);
+    let found = known.find(|(known, skeleton)| {
         // A distance of one cannot change the length by more.
         let is_near = known.len().abs_diff(name.len()) <= 1
             && !is_version_of(name, known)
             && strsim::osa_distance(name, known) == 1;
-        is_near || looks_the_same()
-    })
+        is_near || **skeleton == own
+    });
+    found.map(|(known, _)| known)
+}
+
+/// What all names have in common that look the same (Unicode TR 39).
+fn skeleton(name: &str) -> String {
+    unicode_security::skeleton(name).collect()
 }
 
 /// Whether they differ in digits at most, as `python3` and `python4` do.

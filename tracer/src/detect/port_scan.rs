@@ -186,6 +186,12 @@ impl Detector for Scans {
         let Some(targets) = targets.filter(|_| answer != Answer::Answered) else {
             return;
         };
+        let failed = targets
+            .iter()
+            .filter(|target| target.answer != Answer::Answered);
+        if failed.take(FAILED_MIN).count() < FAILED_MIN {
+            return;
+        }
         for common in commons {
             let different = match common {
                 Common::Port(_) => hosts,
