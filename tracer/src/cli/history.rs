@@ -109,8 +109,8 @@ pub struct QueryArgs {
     /// Go on with what happens from now on
     #[arg(long, conflicts_with_all = ["until", "sql", "first_seen"])]
     pub follow: bool,
-    /// Ask in SQL, of the views connections, processes, listeners, flows, lookups, raw_sockets, losses and
-    /// contacts
+    /// Ask in SQL, of the views connections, processes, listeners, flows, lookups, raw_sockets, detections,
+    /// losses and contacts
     #[arg(long, value_name = "SELECT", conflicts_with_all = ["subject", "first_seen"])]
     pub sql: Option<String>,
     /// What to show.
@@ -133,6 +133,8 @@ pub enum Subject {
     Lookups,
     /// Raw and packet sockets that were opened
     RawSockets,
+    /// Rules that matched
+    Detections,
     /// What was lost
     Losses,
 }
@@ -147,6 +149,7 @@ impl Subject {
             Self::Flows => Kind::Flows,
             Self::Lookups => Kind::Lookups,
             Self::RawSockets => Kind::RawSockets,
+            Self::Detections => Kind::Detections,
             Self::Losses => Kind::Losses,
         }
     }

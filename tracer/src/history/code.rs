@@ -2,6 +2,7 @@
 //!
 //! In: values of the domain. Out: their place in a list, which never changes: new values come last.
 
+use crate::detect::rule::Severity;
 use crate::dns::Flags;
 use crate::dns::names::KnownFrom;
 use crate::event::{RawFamily, RawType};
@@ -45,7 +46,11 @@ coded! {
     PackageKind: Deb Rpm;
     RawFamily: Ipv4 Ipv6 Packet;
     RawType: Raw Datagram Packet;
+    Severity: Low Medium High;
 }
+
+/// In place of the row of a cause: there is none, although there is one of the process.
+pub(super) const NO_CAUSE: i64 = 0;
 
 /// Several yes or no in one number, the first in its lowest bit.
 pub(super) fn bits<const N: usize>(flags: [bool; N]) -> i64 {

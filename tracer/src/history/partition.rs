@@ -18,6 +18,7 @@ use crate::output::Context;
 use crate::process::image::Image;
 
 mod connections;
+mod detections;
 mod others;
 
 /// How long before its making a file's times begin, in nanoseconds: later rows have small numbers, which take
@@ -184,16 +185,13 @@ impl Batch<'_> {
         match &item.what {
             What::Executed => self.executed(item.time, process),
             What::Exited { status } => self.exited(item.time, process, *status),
-            What::Opened(_)
-            | What::Ended(..)
-            | What::Forked
-            | What::Hello(_)
-            | What::Detected(_) => Ok(()),
+            What::Opened(_) | What::Ended(..) | What::Forked | What::Hello(_) => Ok(()),
             What::ListenOpened(traced) => self.listener(traced, process, None),
             What::ListenClosed(traced) => self.listener(traced, process, Some(item.time)),
             What::Flow(traced, stage, totals) => self.flow(traced, process, *stage, totals),
             What::SocketOpened(socket) => self.raw_socket(item.time, process, socket),
             What::Lookup(lookup, duration) => self.lookup(item.time, process, lookup, *duration),
+            What::Detected(told) => self.detection(item.time, process, &told.0, told.1.as_ref()),
             What::Lost(loss) => self.lost(item.time, loss),
         }
     }

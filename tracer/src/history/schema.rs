@@ -7,7 +7,7 @@
 //! so much is a number.
 
 /// Changes with each change of the tables that a reader has to know of.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// `application_id` of SQLite: `trcr`.
 pub const APPLICATION: i32 = 0x7472_6372;
@@ -70,6 +70,10 @@ CREATE TABLE lookup (
 CREATE TABLE raw_socket (
   id INTEGER PRIMARY KEY, time INTEGER, process INTEGER, family INTEGER, type INTEGER, protocol INTEGER,
   netns INTEGER);
+CREATE TABLE detection (
+  id INTEGER PRIMARY KEY, time INTEGER, process INTEGER, rule INTEGER, severity INTEGER, explanation TEXT,
+  evidence TEXT, evidence_total INTEGER, first_seen INTEGER, serial INTEGER, contact INTEGER, port INTEGER,
+  opened INTEGER, cause INTEGER, peer_first_seen INTEGER, peer_serial INTEGER);
 CREATE TABLE loss (
   id INTEGER PRIMARY KEY, time INTEGER, stage TEXT, kind TEXT, unit INTEGER, count INTEGER);
 ";

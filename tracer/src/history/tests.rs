@@ -12,6 +12,8 @@ use super::store::{self, Options};
 use super::window::Window;
 use super::{End, Item, What, Writer};
 use crate::clock::WallOffset;
+use crate::detect::rule::Severity;
+use crate::detect::{Detection, EVIDENCE_MAX, Evidence, RULES};
 use crate::dns::names::{Domain, KnownFrom};
 use crate::dns::record::{Data, Record as DnsRecord};
 use crate::dns::{Answer, Ending, Flags, Lookup, Question};
@@ -462,6 +464,83 @@ fn everything_else_comes_back_too() {
     assert_eq!(
         documents(&directory, Kind::Lookups, Window::ALL),
         told(&lookups())
+    );
+}
+
+fn detection(severity: Severity, evidence: Vec<Evidence>, total: u64) -> Detection {
+    Detection {
+        rule: RULES[severity as usize],
+        severity,
+        explanation: "\"c\\xffurl\" talked\u{1b} to 99 \u{fc}".to_owned(),
+        evidence,
+        evidence_total: total,
+    }
+}
+
+#[test]
+fn detections_come_back_with_the_contact_that_made_them_clear() {
+    let owner = image();
+    let of_process = Evidence::Process(owner.key, owner.key_rounded);
+    let own = Connection {
+        peer: Some(ConnectionId {
+            first_seen_ns: BEGIN,
+            serial: 4,
+        }),
+        cause: Some(cause(9)),
+        mptcp: true,
+        existing: true,
+        domain: Some(Domain {
+            name: "example.org".into(),
+            known_from: KnownFrom::Container,
+        }),
+        ..connection(Direction::Egress, 1, Some(&owner))
+    };
+    let other = Arc::new(Image::sample(77, b"nc"));
+    let of_another = connection(Direction::Ingress, 2, Some(&other));
+    let listener = Connection {
+        endpoints: Endpoints {
+            netns: 1,
+            local: "[::]:22".parse().unwrap(),
+            remote: "[::]:0".parse().unwrap(),
+            ipv6_socket: true,
+        },
+        ..connection(Direction::Ingress, 3, Some(&owner))
+    };
+    let many = (0..EVIDENCE_MAX as u64).map(|number| {
+        let connection = connection(Direction::Egress, number, None);
+        Evidence::Connection(connection.id)
+    });
+    let many: Vec<Evidence> = many.collect();
+    let items = || {
+        let item = |time, process, severity, evidence, total, connection| {
+            let detection = detection(severity, evidence, total);
+            let what = What::Detected(Box::new((detection, connection)));
+            item(BEGIN + time, process, what)
+        };
+        let pair = |connection: &Connection| vec![of_process, Evidence::Connection(connection.id)];
+        let (one, two, three) = (pair(&own), pair(&of_another), pair(&listener));
+        let owner = Some(&owner);
+        vec![
+            item(10, owner, Severity::Low, vec![of_process], 1, None),
+            item(11, owner, Severity::Medium, one, 2, Some(own.clone())),
+            item(12, owner, Severity::High, two, 2, Some(of_another.clone())),
+            item(13, owner, Severity::High, three, 2, Some(listener.clone())),
+            item(14, None, Severity::Low, many.clone(), u64::MAX, None),
+        ]
+    };
+    assert!(of_another.cause.is_none() && owner.cause.is_some());
+    let directory = written(vec![items()]);
+    assert_eq!(
+        documents(&directory, Kind::Detections, Window::ALL),
+        told(&items())
+    );
+    let since = |time: u64| Window {
+        since: OFFSET + (BEGIN + time) as i64,
+        until: i64::MAX,
+    };
+    assert_eq!(
+        documents(&directory, Kind::Detections, since(13)),
+        told(&items()[3..])
     );
 }
 

@@ -4,19 +4,21 @@
 //! stand the same views without a window, for whoever opens one with another program.
 
 use super::code::words;
+use crate::detect::rule::Severity;
 use crate::observation::{ConnState, Direction, LossUnit};
 use crate::output::names;
 use crate::process::content::PackageKind;
 use crate::process::image::Provenance;
 
 /// Names of the views.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "connections",
     "processes",
     "listeners",
     "flows",
     "lookups",
     "raw_sockets",
+    "detections",
     "losses",
     "contacts",
 ];
@@ -60,6 +62,7 @@ pub(super) fn select(view: &str, seen: &Seen) -> String {
         "flows" => flows(seen),
         "lookups" => lookups(seen),
         "raw_sockets" => raw_sockets(seen),
+        "detections" => detections(seen),
         "losses" => losses(seen),
         _ => contacts(seen),
     }
@@ -268,6 +271,22 @@ fn raw_sockets(seen: &Seen) -> String {
     )
 }
 
+fn detections(seen: &Seen) -> String {
+    let (who, ends) = (seen.who(), seen.ends("c.port + 32768"));
+    let (detections, joins) = (seen.table("detection"), seen.who_joins("c.process"));
+    let (contacts, ways) = (seen.table("contact"), seen.table("way"));
+    let (time, ns) = (seen.text("c.time"), seen.ns("c.time"));
+    let rule = seen.string("c.rule");
+    let severity = words::<Severity>("c.severity", Severity::name);
+    let window = seen.at("c.time");
+    format!(
+        "SELECT {time} AS time, {ns} AS time_ns, {rule} AS rule, {severity} AS severity, c.explanation,
+         c.evidence_total, {ends}, {who}
+         FROM {detections} c LEFT JOIN {contacts} k ON k.id = c.contact LEFT JOIN {ways} w ON w.id = k.way {joins}
+         WHERE {window}"
+    )
+}
+
 fn losses(seen: &Seen) -> String {
     let (losses, time, ns) = (seen.table("loss"), seen.text("c.time"), seen.ns("c.time"));
     let unit = words::<LossUnit>("c.unit", names::loss_unit);
@@ -316,6 +335,9 @@ mod tests {
     use rusqlite::Connection;
     use tempfile::TempDir;
 
+    use crate::detect::rule::Severity;
+    use crate::detect::{Detection, rule};
+    use crate::history::What;
     use crate::history::partition;
     use crate::history::reader::History;
     use crate::history::reader::sql::{Answer, Cell, SqlError};
@@ -353,6 +375,52 @@ mod tests {
             self.0.push(cells);
             Ok(ControlFlow::Continue(()))
         }
+    }
+
+    #[test]
+    fn a_detection_has_a_peer_where_a_contact_made_it_clear() {
+        let directory = tempfile::tempdir().unwrap();
+        let curl = samples::image(7, b"curl", b"curl\0", None);
+        let connection = samples::connection(&curl, BEGIN, "192.0.2.7:445");
+        let items = [None, Some(connection)].map(|connection| {
+            let detection = Detection {
+                rule: rule("port_scan").unwrap(),
+                severity: Severity::Medium,
+                explanation: "it scans".to_owned(),
+                evidence: Vec::new(),
+                evidence_total: 9,
+            };
+            let what = What::Detected(Box::new((detection, connection)));
+            samples::item(&curl, BEGIN + 1, what)
+        });
+        samples::write(directory.path(), items.into());
+        let history = History::open(directory.path(), Window::ALL).unwrap();
+        let mut rows = Rows::default();
+        let question = "SELECT rule, severity, name, explanation, evidence_total, peer_ip, peer_port, direction
+                        FROM detections ORDER BY peer_ip";
+        history.ask(question, &mut rows).unwrap();
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let same = [
+            text("port_scan"),
+            text("medium"),
+            text("curl"),
+            text("it scans"),
+            Cell::Integer(9),
+        ];
+        let [nothing, ends] = [
+            [Cell::Nothing, Cell::Nothing, Cell::Nothing],
+            [text("192.0.2.7"), Cell::Integer(445), text("egress")],
+        ];
+        let expected = [nothing, ends].map(|ends| [&same[..], &ends[..]].concat());
+        assert_eq!(rows.0, expected);
+        rows.0.clear();
+        let question = "SELECT * FROM contacts";
+        history.ask(question, &mut rows).unwrap();
+        assert_eq!(
+            rows.0,
+            [] as [Vec<Cell>; 0],
+            "it is no connection that ended"
+        );
     }
 
     fn sums(directory: &TempDir, since: u64, until: u64) -> Vec<Cell> {

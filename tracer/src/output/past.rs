@@ -135,6 +135,23 @@ const RAW_SOCKETS: &[Column] = &[
     ("Lineage", Always, |_, item| lineage(item)),
 ];
 
+const DETECTIONS: &[Column] = &[
+    ("Time", Always, |cells, item| cells.time(item.time)),
+    ("Rule", Always, |_, item| detection(item).0),
+    ("Severity", Always, |_, item| detection(item).1),
+    ("Process", Always, |cells, item| cells.process(item)),
+    ("Local", Wide, |_, item| local(item)),
+    ("Peer", Always, |_, item| peer(item)),
+    ("Name", Wide, |_, item| domain(item)),
+    ("Explanation", Always, |_, item| detection(item).2),
+    ("Events", Wide, |_, item| detection(item).3),
+    ("User", Wide, |cells, item| cells.user(item)),
+    ("Program", Wide, |_, item| program(item)),
+    ("Package", Wide, |_, item| package(item)),
+    ("Container", Wide, |_, item| container(item)),
+    ("Lineage", Wide, |_, item| lineage(item)),
+];
+
 const LOSSES: &[Column] = &[
     ("Time", Always, |cells, item| cells.time(item.time)),
     ("Stage", Always, |_, item| loss(item).0),
@@ -160,6 +177,7 @@ impl Columns {
             Kind::Flows => FLOWS,
             Kind::Lookups => LOOKUPS,
             Kind::RawSockets => RAW_SOCKETS,
+            Kind::Detections => DETECTIONS,
             Kind::Losses => LOSSES,
         };
         Self { columns, wide }
@@ -313,7 +331,7 @@ impl Cells {
     }
 }
 
-/// The connection, listener or flow of an item.
+/// The connection, listener or flow of an item, or the one that made a detection clear.
 pub fn connection(item: &Item) -> Option<&Connection> {
     match &item.what {
         What::Opened(connection)
@@ -321,6 +339,7 @@ pub fn connection(item: &Item) -> Option<&Connection> {
         | What::ListenOpened(connection)
         | What::ListenClosed(connection)
         | What::Flow(connection, ..) => Some(connection),
+        What::Detected(told) => told.1.as_ref(),
         _ => None,
     }
 }
@@ -516,6 +535,19 @@ fn raw(item: &Item) -> String {
     match &item.what {
         What::SocketOpened(socket) => names::raw_family(socket.family).to_owned(),
         _ => String::new(),
+    }
+}
+
+/// Its rule, how grave it is, why, and on how many events it rests.
+fn detection(item: &Item) -> (String, String, String, String) {
+    match &item.what {
+        What::Detected(told) => (
+            told.0.rule.id.to_owned(),
+            told.0.severity.name().to_owned(),
+            told.0.explanation.clone(),
+            told.0.evidence_total.to_string(),
+        ),
+        _ => Default::default(),
     }
 }
 

@@ -107,7 +107,11 @@ impl Batch<'_> {
     }
 
     /// The row of a contact, and the port that is not part of it.
-    fn contact(&mut self, traced: &Traced, owner: Option<Written>) -> Result<(i64, u16)> {
+    pub(super) fn contact(
+        &mut self,
+        traced: &Traced,
+        owner: Option<Written>,
+    ) -> Result<(i64, u16)> {
         let (contact, port) = self.interned.contact(self.database, traced, owner)?;
         Ok((contact.row, port))
     }
@@ -162,7 +166,11 @@ impl Batch<'_> {
     }
 
     /// The row of what led to a connection, unless it is what led to its owner.
-    fn own_cause(&mut self, traced: &Traced, process: Option<&Arc<Image>>) -> Result<Option<i64>> {
+    pub(super) fn own_cause(
+        &mut self,
+        traced: &Traced,
+        process: Option<&Arc<Image>>,
+    ) -> Result<Option<i64>> {
         let of_owner = process.and_then(|image| image.cause.as_ref());
         let own = traced
             .cause
@@ -229,7 +237,7 @@ impl Batch<'_> {
 }
 
 /// Ports are stored as signed, since most of those that programs are given would otherwise take a byte more.
-fn signed(port: u16) -> i32 {
+pub(super) fn signed(port: u16) -> i32 {
     i32::from(port) - 32_768
 }
 

@@ -51,13 +51,15 @@ pub enum Kind {
     Lookups,
     /// Raw and packet sockets.
     RawSockets,
+    /// Rules that matched.
+    Detections,
     /// What was lost.
     Losses,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
         Self::Processes,
         Self::Exits,
@@ -65,6 +67,7 @@ impl Kind {
         Self::Flows,
         Self::Lookups,
         Self::RawSockets,
+        Self::Detections,
         Self::Losses,
     ];
 }
@@ -315,6 +318,7 @@ impl History {
             Kind::Listeners => rows::listeners(database, referred, span, is_last, visit),
             Kind::Lookups => rows::lookups(database, referred, span, visit),
             Kind::RawSockets => rows::raw_sockets(database, referred, span, visit),
+            Kind::Detections => rows::detections(database, referred, span, visit),
             Kind::Losses => rows::losses(database, referred, span, visit),
             Kind::Flows | Kind::Processes => unreachable!("those that go on in later files"),
         };

@@ -333,11 +333,13 @@ fn closed(item: &Item) -> Option<Item> {
     })
 }
 
-/// Of what happened in the same nanosecond: a process is there before it does something, and until it has.
+/// Of what happened in the same nanosecond: a process is there before it does something, and until it has; and what a
+/// detection rests on is told before it.
 fn order(item: &Item) -> u8 {
     match item.what {
         What::Executed => 0,
-        What::Exited { .. } => 2,
+        What::Detected(_) => 2,
+        What::Exited { .. } => 3,
         _ => 1,
     }
 }

@@ -4,6 +4,7 @@
 
 mod connections;
 mod contacts;
+mod detections;
 mod lookups;
 mod others;
 mod processes;
@@ -17,6 +18,7 @@ use crate::history::item::Item;
 pub(super) use self::connections::{ended, ended_in, ended_of, open, open_of, scan, scan_ended};
 pub use self::contacts::Contact;
 pub(super) use self::contacts::{Referred, contacts};
+pub(super) use self::detections::detections;
 pub(super) use self::lookups::lookups;
 pub(super) use self::others::{flows, listeners, losses, raw_sockets};
 pub(super) use self::processes::{exits, processes};
