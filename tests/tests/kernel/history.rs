@@ -88,10 +88,12 @@ fn connect(count: usize) -> Vec<u16> {
 }
 
 /// The actions whose documents can be asked for again.
-const ASKED: [(&str, &[&str]); 3] = [
+const ASKED: [(&str, &[&str]); 5] = [
     ("connections", &["connection_closed", "connection_failed"]),
     ("procs", &["process_exec"]),
     ("lookups", &["dns_lookup"]),
+    ("raw-sockets", &["socket_opened"]),
+    ("detections", &["detection"]),
 ];
 
 fn the_history_has_the_same_documents_as_the_output() {
@@ -100,6 +102,8 @@ fn the_history_has_the_same_documents_as_the_output() {
     tracer.observe(|| {
         connect(3);
         workload::run("refused", &["2", "127.0.0.1:0"]);
+        // Which is detected.
+        workload::run("raw-sockets", &["here"]);
         command::run(&mut workload::command(
             "exit",
             &["3", "an argument", "\u{fc}\"\\"],
