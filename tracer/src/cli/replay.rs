@@ -31,7 +31,7 @@ pub struct ReplayArgs {
     /// How it is counted.
     #[command(flatten)]
     pub metrics: MetricsArgs,
-    /// What to look for; detections that were recorded are not told again, but with --no-detect.
+    /// What to look for, beside the detections that were recorded.
     #[command(flatten)]
     pub detect: DetectArgs,
     /// What is read of it; by kinds only what is written, kept and counted.

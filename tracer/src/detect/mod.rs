@@ -35,6 +35,7 @@ use self::settings::Settings;
 use crate::event::BootTime;
 use crate::observation::{Fact, Observation};
 use crate::output::action::{Action, ActionSet};
+use crate::process::image::Image;
 
 /// For how many lineages and subjects it is known that they were told.
 const TOLD_MAX: usize = 65_536;
@@ -95,6 +96,8 @@ pub struct Engine {
     interested: [Vec<usize>; Action::ALL.len()],
     /// When a rule was last told of a lineage and a subject.
     told: LruCache<u64, BootTime, foldhash::fast::FixedState>,
+    /// When a rule was last told of a lineage.
+    told_of: LruCache<u64, BootTime, foldhash::fast::FixedState>,
     scratch: Vec<Finding>,
     found: VecDeque<Finding>,
     allowed: u64,
@@ -114,7 +117,8 @@ impl Engine {
             names: Names::new(),
             detectors,
             interested,
-            told: LruCache::with_hasher(TOLD_MAX, foldhash::fast::FixedState::default()),
+            told: LruCache::with_hasher(TOLD_MAX, Default::default()),
+            told_of: LruCache::with_hasher(TOLD_MAX, Default::default()),
             scratch: Vec::new(),
             found: VecDeque::new(),
             allowed: 0,
@@ -190,6 +194,13 @@ impl Engine {
         self.found.pop_front()
     }
 
+    /// Whether that was found just now, of the same lineage.
+    fn has_told(&mut self, rule: &Rule, process: Option<&Image>, time: BootTime) -> bool {
+        const JUST_NOW_NS: u64 = 5_000_000_000;
+        let told = self.told_of.get(&lineage_key(rule, process));
+        told.is_some_and(|told| time.since(*told) <= JUST_NOW_NS)
+    }
+
     /// Keeps what is neither allowed nor told already.
     fn judge(&mut self) {
         for finding in self.scratch.drain(..) {
@@ -209,10 +220,16 @@ impl Engine {
                 .is_none_or(|told| finding.time.since(*told) >= again_after);
             if is_new {
                 self.told.insert(key, finding.time);
+                let key = lineage_key(finding.detection.rule, finding.process.as_deref());
+                self.told_of.insert(key, finding.time);
                 self.found.push_back(finding);
             }
         }
     }
+}
+
+fn lineage_key(rule: &Rule, process: Option<&Image>) -> u64 {
+    hash((rule.id, process.map(Image::fingerprint)))
 }
 
 fn detectors(settings: &Settings) -> Vec<Box<dyn Detector>> {

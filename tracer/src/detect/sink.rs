@@ -105,8 +105,15 @@ impl<S: Sink> Sink for Detecting<S> {
         let Some(engine) = &mut self.engine else {
             return self.sink.observe(observation);
         };
-        if let Fact::Detected { .. } = observation.fact {
-            // Recorded; what it rests on leads to it again.
+        if let Fact::Detected {
+            detection, process, ..
+        } = observation.fact
+        {
+            // Recorded. What it rests on may have led to it again; not all of that is recorded.
+            if !engine.has_told(detection.rule, process.map(AsRef::as_ref), observation.time) {
+                self.told += 1;
+                self.sink.observe(observation);
+            }
             return;
         }
         self.sink.observe(observation);
