@@ -1,15 +1,27 @@
 //! Loopback sockets that tests themselves use.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 /// A listener on a port of the kernel's choice, and where that is.
 pub fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback is up");
     let address = listener.local_addr().expect("a listener has an address");
     (listener, address)
+}
+
+/// A TCP socket that is not connected yet, and where it is bound to.
+pub fn bound() -> (OwnedFd, SocketAddr) {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor");
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("loopback is up");
+    let address = getsockname(&socket).expect("a bound socket has an address");
+    let address = SocketAddr::try_from(address).expect("it is one of IP");
+    (socket, address)
 }
 
 /// An address whose port is free now.
