@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::net::{
@@ -100,6 +101,10 @@ pub const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
 /// Where further paths begin.
 pub const FURTHER: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
+/// How long paths may take to come, and how many connections are made until all do.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ATTEMPTS: u32 = 5;
+
 /// Where a path is tried when nobody listens any more.
 const REFUSED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
@@ -114,20 +119,17 @@ pub(super) fn over_several_paths(arguments: &[OsString]) -> Result<()> {
     for address in FURTHER {
         manager.add(address)?;
     }
-    let (listener, address) = listening(socket()?)?;
-    let initiator = socket()?;
-    bind(&initiator, &SocketAddr::from((FIRST, 0)))?;
-    let (mut initiator, mut acceptor) = connected(initiator, &listener)?;
-    let local = initiator.local_addr()?.port();
-    // Paths are added once both ends know that the other one speaks it.
-    exchange(&mut initiator, &mut acceptor, 1)?;
-    exchange(&mut acceptor, &mut initiator, 1)?;
-    let first = (FIRST, local);
-    let mut paths = wait::until("all paths to be there", || {
-        let paths = paths_to(address.port())?;
-        (paths.len() == 1 + FURTHER.len()).then_some(paths)
-    });
-    paths.retain(|path| *path != first);
+    // The kernel tries to add a path once. One that the acceptor refused, since it did not know yet that the
+    // initiator speaks it, never comes: then another connection, to another port, is what this is about.
+    let begun = (0..ATTEMPTS).find_map(|_| with_all_paths().transpose());
+    let Paths {
+        listener,
+        address,
+        mut initiator,
+        mut acceptor,
+        local,
+        further: paths,
+    } = begun.context("all paths to be there")??;
     tell(&json!({"port": address.port(), "local": local, "further": paths}))?;
     wait_for_go()?;
     match word(arguments, 0)? {
@@ -155,6 +157,46 @@ pub(super) fn over_several_paths(arguments: &[OsString]) -> Result<()> {
     close(initiator, acceptor)?;
     let sent_again = procfs::counter("MPTCPRetrans") + procfs::counter("DuplicateData");
     tell(&json!({"up": UP + 1, "down": DOWN + 1, "sent_again": sent_again}))
+}
+
+/// A connection to itself, with all its paths.
+struct Paths {
+    listener: TcpListener,
+    address: SocketAddr,
+    initiator: TcpStream,
+    acceptor: TcpStream,
+    /// The port of the first path's beginning.
+    local: u16,
+    /// Where the others begin.
+    further: Vec<(Ipv4Addr, u16)>,
+}
+
+/// Connects to itself; `None` if not all paths come.
+fn with_all_paths() -> Result<Option<Paths>> {
+    let (listener, address) = listening(socket()?)?;
+    let initiator = socket()?;
+    bind(&initiator, &SocketAddr::from((FIRST, 0)))?;
+    let (mut initiator, mut acceptor) = connected(initiator, &listener)?;
+    let local = initiator.local_addr()?.port();
+    // Paths are added once both ends know that the other one speaks it.
+    exchange(&mut initiator, &mut acceptor, 1)?;
+    exchange(&mut acceptor, &mut initiator, 1)?;
+    let paths = wait::within(PATIENCE, || {
+        let paths = paths_to(address.port())?;
+        (paths.len() == 1 + FURTHER.len()).then_some(paths)
+    });
+    let Some(mut further) = paths else {
+        return Ok(None);
+    };
+    further.retain(|path| *path != (FIRST, local));
+    Ok(Some(Paths {
+        listener,
+        address,
+        initiator,
+        acceptor,
+        local,
+        further,
+    }))
 }
 
 /// Where established paths to a port begin that are established on both sides.
